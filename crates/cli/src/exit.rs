@@ -13,16 +13,16 @@ Exit codes:
   2      a bad argument
   3      the model cannot be loaded, or refuses its options or its task
   4      the data cannot be fetched, read or dealt
-  5      the run directory cannot be created or written
+  5      the run directory is missing, or cannot be created, read or written
   6      a round failed: too few clients returned an update
   7      fedpipe verify found a difference
-  8      a run of fedpipe sweep or baselines failed; the run is named with its own code
+  8      a run of fedpipe sweep, baselines or verify failed; the run is named
   128+n  stopped by signal n, 130 for Ctrl-C";
 
 /// The exit code of `fedpipe verify` if the run differs from its record.
 pub(crate) const DIFFERS: u8 = 7;
 
-/// The exit code of `fedpipe sweep` if a run failed.
+/// The exit code of a command on a sweep if a run failed.
 pub(crate) const RUN_FAILED: u8 = 8;
 
 /// Returns the exit code of an error.

@@ -55,8 +55,8 @@ struct Plan<'d> {
 impl<'d> Plan<'d> {
     fn new(deal: &'d Deal) -> Result<Self, DataError> {
         let Some(file) = deal.scheme.split_file() else { return Ok(Self { deal, split: None }) };
-        let mut split = SplitTable::read(deal.split_file.as_deref().unwrap_or(file.path))?;
-        if !file.sha256.is_empty() && file.sha256 != split.sha256 {
+        let mut split = SplitTable::read(deal.split_file.as_deref().unwrap_or(&file.path))?;
+        if file.is_pinned() && file.sha256 != split.sha256 {
             let SplitTable { path, sha256: found, .. } = split;
             return Err(DataError::SplitChanged { path, found, expected: file.sha256.to_owned() });
         }

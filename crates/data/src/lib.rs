@@ -44,7 +44,7 @@ pub use file_cause::FileCause;
 pub use holdout::Holdout;
 pub use map::{Partition, PartitionTargets, Pixels};
 pub use refusal::{folder_of, persist, refusal, sync_folder};
-pub use scheme::{Labelled, Partitioner, Scheme, SplitFile, SplitTable, partition, pin_split};
+pub use scheme::{Labelled, Partitioner, Scheme, SplitTable, partition, pin_split};
 pub use source::{
     Entry, Generated, Generator, ImageSize, Reader, Reading, Source, TargetKind, TestSplit, TestSplitRule, generators,
     is_dataset_file, readers, write_inputs, write_scored,

@@ -17,6 +17,9 @@ const MARK: &str = "rounds:";
 /// The rounds from `first` to `last`.
 type Stretch = (u64, u64);
 
+/// The stretches of each client, which ascend and do not overlap.
+type Trace = BTreeMap<u32, Vec<Stretch>>;
+
 /// The availability of clients: the path of a trace, or the trace once the file was read.
 ///
 /// The text of a trace is `rounds:` with the stretches of each client, such as `rounds:0=1-5/8-9,1=2-3`.
@@ -25,7 +28,7 @@ pub enum Availability {
     /// The path of the CSV file.
     File(PathBuf),
     /// The stretches of each client, which ascend and do not overlap.
-    Rounds(BTreeMap<u32, Vec<Stretch>>),
+    Rounds(Trace),
 }
 
 impl Availability {
@@ -34,7 +37,7 @@ impl Availability {
     /// # Errors
     /// The line, the column, the value and the remedy.
     pub fn of_csv(name: &str, text: &str) -> Result<Self, String> {
-        let mut rounds: BTreeMap<u32, Vec<Stretch>> = BTreeMap::new();
+        let mut rounds = Trace::new();
         let lines = text.trim_start_matches('\u{feff}').lines().zip(1_u64..);
         let mut lines = lines.filter(|(line, _)| !line.trim().is_empty());
         let header = lines.next().map_or("", |(line, _)| line);
@@ -53,25 +56,7 @@ impl Availability {
                 })
             };
             let (client, first, last) = (number_of(0)?, number_of(1)?, number_of(2)?);
-            let client =
-                u32::try_from(client).map_err(|_| at("client", format!("{client} is no client; give one from 0")))?;
-            if first == 0 {
-                return Err(at("first", "0 is no round; give one from 1".into()));
-            }
-            if last < first {
-                return Err(at(
-                    "last",
-                    format!("{last} is before the first round {first}; give {first} or a later one"),
-                ));
-            }
-            let of_client = rounds.entry(client).or_default();
-            if let Some((before, end)) = of_client.iter().find(|(from, to)| first <= *to && *from <= last) {
-                let why =
-                    format!("{first} to {last} overlaps the rounds {before} to {end} of client {client}; join them");
-                return Err(at("first", why));
-            }
-            of_client.push((first, last));
-            of_client.sort_unstable();
+            add(&mut rounds, client, (first, last)).map_err(|(column, why)| at(column, why))?;
         }
         Ok(Self::Rounds(rounds))
     }
@@ -130,6 +115,26 @@ impl Availability {
     }
 }
 
+/// Adds a stretch of rounds to those of a client. An error has the column at fault, the value, the reason and the
+/// remedy.
+fn add(rounds: &mut Trace, client: u64, (first, last): Stretch) -> Result<(), (&'static str, String)> {
+    let client = u32::try_from(client).map_err(|_| ("client", format!("{client} is no client; give one from 0")))?;
+    if first == 0 {
+        return Err(("first", "0 is no round; give one from 1".into()));
+    }
+    if last < first {
+        return Err(("last", format!("{last} is before the first round {first}; give {first} or a later one")));
+    }
+    let of_client = rounds.entry(client).or_default();
+    if let Some((before, end)) = of_client.iter().find(|(from, to)| first <= *to && *from <= last) {
+        let why = format!("{first} to {last} overlaps the rounds {before} to {end} of client {client}; join them");
+        return Err(("first", why));
+    }
+    of_client.push((first, last));
+    of_client.sort_unstable();
+    Ok(())
+}
+
 fn cells(line: &str) -> Vec<&str> {
     line.split(',').map(str::trim).collect()
 }
@@ -144,11 +149,19 @@ impl FromStr for Availability {
             let (first, last) = text.split_once('-')?;
             Some((first.parse().ok()?, last.parse().ok()?))
         };
-        let of_client = |text: &str| {
+        let of_client = |text: &str| -> Option<(u64, Vec<Stretch>)> {
             let (client, stretches) = text.split_once('=')?;
-            Some((client.parse().ok()?, stretches.split('/').map(stretch).collect::<Option<Vec<Stretch>>>()?))
+            Some((client.parse().ok()?, stretches.split('/').map(stretch).collect::<Option<_>>()?))
         };
-        trace.split(',').map(of_client).collect::<Option<_>>().map(Self::Rounds).ok_or_else(broken)
+        let mut rounds = Trace::new();
+        for of_client in trace.split(',').map(of_client) {
+            let (client, stretches) = of_client.ok_or_else(broken)?;
+            for stretch in stretches {
+                add(&mut rounds, client, stretch)
+                    .map_err(|(column, why)| format!("the trace {text:.60?} has {column}: {why}"))?;
+            }
+        }
+        Ok(Self::Rounds(rounds))
     }
 }
 
@@ -188,6 +201,22 @@ mod tests {
         assert_eq!(endless.counts(&[0], u64::MAX - 1), [(u64::MAX - 1, 1)]);
         assert_eq!("a,b.csv".parse(), Ok(Availability::File("a,b.csv".into())));
         assert!("rounds:0".parse::<Availability>().unwrap_err().contains("give the path of a CSV file"));
+    }
+
+    /// A file of TOML may have the text.
+    #[test]
+    fn a_text_is_refused_for_what_a_file_is_refused_for() {
+        for (text, lines) in [
+            ("rounds:0=0-2", "0,0,2"),
+            ("rounds:0=5-2", "0,5,2"),
+            ("rounds:0=1-5/5-9", "0,1,5\n0,5,9"),
+            ("rounds:0=1-5,0=5-9", "0,1,5\n0,5,9"),
+            ("rounds:5000000000=1-2", "5000000000,1,2"),
+        ] {
+            let (of_text, of_file) = (text.parse::<Availability>().unwrap_err(), of(lines).unwrap_err());
+            let why = of_file.split_once(", column ").unwrap().1;
+            assert_eq!(of_text, format!("the trace {text:?} has {why}"));
+        }
     }
 
     #[test]

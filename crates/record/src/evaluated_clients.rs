@@ -7,7 +7,7 @@ use serde::{
     de::{self, Visitor},
 };
 
-use crate::experiment_key::KeyValue;
+use crate::key_value::KeyValue;
 
 /// The clients whose held-out examples are scored: `all`, `sampled`, or a number of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

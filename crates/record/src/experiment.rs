@@ -2,6 +2,7 @@
 
 pub mod baseline;
 mod checks;
+mod effects;
 mod round_clients;
 mod sections;
 mod strategy_section;
@@ -102,6 +103,9 @@ impl Experiment {
     /// Returns [`Error::Experiment`] for another format, and for a key or value that an experiment has not.
     pub fn deserialize_from(table: toml::Table) -> Result<Self> {
         check_table(&table)?;
+        if let Some(why) = Self::keys().iter().find_map(|key| key.refusal(&table)) {
+            return Err(Error::Experiment(why));
+        }
         table
             .try_into()
             .map_err(|error: toml::de::Error| Error::Experiment(error.to_string().trim().replace('\n', " ")))

@@ -1,22 +1,8 @@
 //! The keys of an experiment. A key is one entry of a `section!`. The entry gives the struct's field, the key in
-//! `experiment.toml`, the flag of the command, its help, its default and its range.
+//! `experiment.toml`, the flag of the command, its help, its default and its range. The types of the values are in
+//! [`key_value`](crate::key_value).
 
-use std::collections::BTreeMap;
-
-use fedpipe_data::{ImageSize, Source, TargetKind, TestSplitRule};
-use fedpipe_protocol::Level;
-use fedpipe_spec::table::{Named, Tabled};
-use fedpipe_strategy::{
-    aggregator::{Aggregator, mixed_chain::Aggregation},
-    pre_aggregator::PreAggregator,
-    transform::{Transform, chain::Transforms},
-};
-use serde::{Serialize, de::DeserializeOwned};
-use strum::VariantNames;
-
-use crate::{
-    availability::Availability, epochs::Epochs, initial_file::InitialFile, memory_limit::MemoryLimit, seed::Seed,
-};
+use crate::key_value::{Arity, KeyValue, NO_NUMBER, NO_WHOLE_NUMBER, accept, number_of, shown, toml_value};
 
 /// A key of an experiment.
 #[derive(Debug, Clone)]
@@ -43,20 +29,11 @@ pub struct ExperimentKey {
     pub replaces_excluded: bool,
     /// `true` if this flag stands for its whole section in a file.
     pub replaces_section: bool,
-    /// Reads the text of the flag as the value of `experiment.toml`.
-    pub read: fn(&str) -> Result<toml::Value, String>,
+    /// Reads the text of a value of the key's type.
+    read: fn(&str) -> Result<toml::Value, String>,
+    /// Refuses a value of TOML that is not of the key's type.
+    accept: fn(&toml::Value) -> Result<(), String>,
     range: Option<KeyRange>,
-}
-
-/// The number of values that a flag takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Arity {
-    /// One value.
-    Value,
-    /// None: the flag is `true`.
-    Switch,
-    /// `KEY=VALUE`, as often as the user likes.
-    Entries,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -65,169 +42,26 @@ struct KeyRange {
     wants: &'static str,
 }
 
-/// A type that a key may have.
-pub trait KeyValue: Sized + Serialize {
-    /// The number of values that the flag takes.
-    const ARITY: Arity = Arity::Value;
-    /// The values, if there are only a few.
-    const CHOICES: &'static [&'static str] = &[];
-
-    /// Reads the text of a flag.
-    ///
-    /// # Errors
-    /// The reason, and the remedy.
-    fn read(text: &str) -> Result<Self, String>;
-
-    /// Returns the names of the rows, if the value is one of a table, with the command that lists them.
-    fn rows() -> Option<String> {
-        None
-    }
-
-    /// Returns `true` for a value that a file leaves out.
-    fn is_absent(&self) -> bool {
-        false
-    }
-}
-
-macro_rules! parsed {
-    ($($type:ty),*) => {
-        $(impl KeyValue for $type {
-            fn read(text: &str) -> Result<Self, String> {
-                text.parse().map_err(|error: <Self as std::str::FromStr>::Err| error.to_string())
-            }
-        })*
-    };
-}
-
-parsed!(u32, u64, f32, f64, Availability, Epochs, InitialFile, Seed, Source, ImageSize, MemoryLimit, TestSplitRule);
-
-/// A chain of rows.
-impl KeyValue for Transforms {
-    fn read(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|error: fedpipe_spec::error::Error| error.to_string())
-    }
-
-    fn rows() -> Option<String> {
-        Named::<Transform>::rows()
-    }
-}
-
-impl KeyValue for Aggregation {
-    fn read(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|error: fedpipe_spec::error::Error| error.to_string())
-    }
-
-    fn rows() -> Option<String> {
-        let rules = Named::<dyn Aggregator>::rows()?;
-        Some(format!("{rules}; before it {}", Named::<dyn PreAggregator>::rows()?))
-    }
-}
-
-impl KeyValue for String {
-    fn read(text: &str) -> Result<Self, String> {
-        Ok(text.to_owned())
-    }
-
-    fn is_absent(&self) -> bool {
-        self.is_empty()
-    }
-}
-
-impl KeyValue for bool {
-    const ARITY: Arity = Arity::Switch;
-
-    fn read(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| "give true or false".to_owned())
-    }
-}
-
-/// Reads a word of a closed list as `experiment.toml` has it. The error lists the words.
-pub(crate) fn read_word<T: DeserializeOwned>(text: &str) -> Result<T, String> {
-    toml::Value::from(text).try_into().map_err(|error: toml::de::Error| error.message().to_owned())
-}
-
-impl KeyValue for Level {
-    const CHOICES: &'static [&'static str] = Self::VARIANTS;
-
-    fn read(text: &str) -> Result<Self, String> {
-        read_word(text)
-    }
-}
-
-impl KeyValue for TargetKind {
-    const CHOICES: &'static [&'static str] = &["classes", "real"];
-
-    fn read(text: &str) -> Result<Self, String> {
-        read_word(text)
-    }
-}
-
-/// Entries, of which a flag gives one.
-impl KeyValue for BTreeMap<String, String> {
-    const ARITY: Arity = Arity::Entries;
-
-    fn read(text: &str) -> Result<Self, String> {
-        let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} has no `=`; write KEY=VALUE"))?;
-        Ok(Self::from([(key.to_owned(), value.to_owned())]))
-    }
-
-    fn is_absent(&self) -> bool {
-        self.is_empty()
-    }
-}
-
-impl<T: Tabled + ?Sized> KeyValue for Named<T> {
-    fn read(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|error: fedpipe_spec::error::Error| error.to_string())
-    }
-
-    fn rows() -> Option<String> {
-        let names: Vec<&str> = T::rows().iter().map(|row| row.name).collect();
-        Some(format!("{} (see `fedpipe {}`)", names.join(", "), T::LIST))
-    }
-}
-
-impl<T: KeyValue> KeyValue for Option<T> {
-    const ARITY: Arity = T::ARITY;
-    const CHOICES: &'static [&'static str] = T::CHOICES;
-
-    fn read(text: &str) -> Result<Self, String> {
-        T::read(text).map(Some)
-    }
-
-    fn rows() -> Option<String> {
-        T::rows()
-    }
-
-    fn is_absent(&self) -> bool {
-        self.is_none()
-    }
-}
-
 impl ExperimentKey {
     /// Returns the key of a field. `help` is the field's documentation, a line each.
     pub(crate) fn new<T: KeyValue>(section: &'static str, field: &str, help: &[&str], default: &T) -> Self {
         let lines: Vec<&str> = help.iter().map(|line| line.trim()).collect();
         let rows = T::rows().map_or_else(String::new, |rows| format!(": {rows}"));
-        let shown = |value: toml::Value| match value {
-            toml::Value::String(text) => text,
-            toml::Value::Float(number) => number.to_string(),
-            value => value.to_string(),
-        };
         let is_shown = T::ARITY == Arity::Value && !default.is_absent();
         Self {
             section,
             name: field.replace('_', "-"),
             usage: "",
             help: lines.join(" ") + &rows,
-            default: is_shown.then(|| toml::Value::try_from(default).map(shown).unwrap_or_default()),
+            default: is_shown.then(|| toml::Value::try_from(default).map(|value| shown(&value)).unwrap_or_default()),
             is_default_in_words: false,
             arity: T::ARITY,
             choices: T::CHOICES,
             excluded: None,
             replaces_excluded: false,
             replaces_section: false,
-            read: |text| value(&T::read(text)?),
+            read: |text| toml_value(&T::read(text)?),
+            accept: accept::<T>,
             range: None,
         }
     }
@@ -291,6 +125,26 @@ impl ExperimentKey {
         self.range.map(|range| range.wants)
     }
 
+    /// Reads the text of the flag as the value of `experiment.toml`. The range is for [`ExperimentKey::refusal`].
+    ///
+    /// # Errors
+    /// The values that are right.
+    pub fn read(&self, text: &str) -> Result<toml::Value, String> {
+        (self.read)(text).map_err(|why| self.with_range(why))
+    }
+
+    /// Adds the range of the key to the refusal of a text that is no number, or the words of a closed list.
+    fn with_range(&self, why: String) -> String {
+        match self.wants() {
+            _ if !self.choices.is_empty() => format!("give one of {}", self.choices.join(", ")),
+            _ if why != NO_NUMBER && why != NO_WHOLE_NUMBER => why,
+            Some(wants) if wants.starts_with("a ") => format!("give {wants}"),
+            Some(wants) => format!("{why}, {wants}"),
+            None if why == NO_WHOLE_NUMBER => format!("{why} from 0"),
+            None => why,
+        }
+    }
+
     /// Returns the name that `--set` takes, such as `local.epochs`.
     pub fn path(&self) -> String {
         if self.section.is_empty() { self.name.clone() } else { format!("{}.{}", self.section, self.name) }
@@ -304,19 +158,25 @@ impl ExperimentKey {
         }
     }
 
-    /// Returns the reason why the value in the table of an experiment is out of range.
+    /// Returns the reason why the value in the table of an experiment is not of the key's type, or is out of range.
     pub(crate) fn refusal(&self, experiment: &toml::Table) -> Option<String> {
-        let KeyRange { fits, wants } = self.range?;
         let value = self.find(experiment)?;
-        let number = value.as_float().or_else(|| value.as_integer().map(|number| number as f64))?;
-        (!fits(number)).then(|| format!("--{} is {number}; give {wants}", self.id()))
+        let named = |why: String| {
+            // Other reasons have the value in them.
+            let shown = if ["give ", "write "].iter().any(|remedy| why.starts_with(remedy)) {
+                format!(" is {};", shown(value))
+            } else {
+                ":".to_owned()
+            };
+            let name = self.long().map_or_else(|| self.name.clone(), |long| format!("--{long}"));
+            format!("{name}{shown} {why}")
+        };
+        if let Err(why) = (self.accept)(value) {
+            return Some(named(self.with_range(why)));
+        }
+        let KeyRange { fits, wants } = self.range?;
+        (!fits(number_of(value)?)).then(|| named(format!("give {wants}")))
     }
-}
-
-/// Returns a value as TOML has it.
-fn value(value: &impl Serialize) -> Result<toml::Value, String> {
-    // TOML's whole numbers are the only ones that end before the type's.
-    toml::Value::try_from(value).map_err(|_| format!("give at most {}", i64::MAX))
 }
 
 /// Defines a section of the experiment as a struct. An entry is a key: its help, its field with type and default, its
@@ -339,7 +199,7 @@ macro_rules! section {
             $($($(#[doc = $words])+ pub $part: $part_type,)+)?
             $(
                 $(#[doc = $help])+
-                #[serde(skip_serializing_if = "crate::experiment_key::KeyValue::is_absent")]
+                #[serde(skip_serializing_if = "crate::key_value::KeyValue::is_absent")]
                 pub $field: $type,
             )+
         }

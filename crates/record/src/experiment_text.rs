@@ -4,8 +4,9 @@ use crate::{
     catalogue::CATALOGUES,
     error::{Error, Result},
     experiment::Experiment,
-    experiment_key::{Arity, ExperimentKey},
+    experiment_key::ExperimentKey,
     format::FORMAT,
+    key_value::Arity,
 };
 
 /// The columns of a comment.

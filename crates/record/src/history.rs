@@ -22,6 +22,7 @@ use crate::{
     line::{Chained, Line, Position},
     names::{LEDGER, MODEL, model_from},
     round_line::{InitialScore, Round, TimedUpdate},
+    run_folder::check_holds_run,
     summary::Summary,
 };
 
@@ -61,6 +62,7 @@ impl History {
     /// # Errors
     /// Returns [`Error::RunDirectory`] for a ledger that is missing, does not begin with an experiment, or was edited.
     pub fn read(directory: &Path) -> Result<Self> {
+        check_holds_run(directory)?;
         let path = directory.join(LEDGER);
         let broken = |why: String| Error::RunDirectory(format!("{} {why}", path.display()));
         let bytes = read_regular(&path).map_err(|error| broken(format!("cannot be read: {error}; is this a run?")))?;

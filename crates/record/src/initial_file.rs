@@ -1,7 +1,8 @@
 //! The file of initial weights that an experiment names, with its digest.
 
-use std::{convert::Infallible, fmt, path::PathBuf, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr};
 
+use fedpipe_spec::pinned_file::is_sha256;
 use serde_with::{DeserializeFromStr, SerializeDisplay};
 
 /// A file of initial weights. The text is a path, or `path=PATH,sha256=HASH` once the file was read.
@@ -17,13 +18,19 @@ pub struct InitialFile {
 const PARTS: [&str; 2] = ["path=", ",sha256="];
 
 impl FromStr for InitialFile {
-    type Err = Infallible;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        let is_hash = |hash: &&str| hash.len() == 64 && hash.chars().all(|c| c.is_ascii_hexdigit());
+    fn from_str(text: &str) -> Result<Self, String> {
         let pinned = text.strip_prefix(PARTS[0]).and_then(|rest| rest.rsplit_once(PARTS[1]));
-        let (path, sha256) = pinned.filter(|(_, hash)| is_hash(hash)).unwrap_or((text, ""));
-        Ok(Self { path: path.into(), sha256: sha256.to_owned() })
+        match pinned {
+            None => Ok(Self { path: text.into(), sha256: String::new() }),
+            Some((path, sha256)) if is_sha256(sha256) => {
+                Ok(Self { path: path.into(), sha256: sha256.to_ascii_lowercase() })
+            }
+            Some((_, sha256)) => {
+                Err(format!("{text:?} has `sha256={sha256}`, which is not 64 hexadecimal digits; correct the value"))
+            }
+        }
     }
 }
 
@@ -49,5 +56,7 @@ mod tests {
             let file: InitialFile = text.parse().unwrap();
             assert_eq!((file.to_string(), file.sha256.as_str()), (text, sha256));
         }
+        let why = "path=a,sha256=0a".parse::<InitialFile>().unwrap_err();
+        assert_eq!(why, "\"path=a,sha256=0a\" has `sha256=0a`, which is not 64 hexadecimal digits; correct the value");
     }
 }

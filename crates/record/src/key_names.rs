@@ -5,7 +5,8 @@ use toml::de::{DeTable, DeValue};
 use crate::{
     error::{Error, Result},
     experiment::Experiment,
-    experiment_key::{Arity, ExperimentKey},
+    experiment_key::ExperimentKey,
+    key_value::Arity,
 };
 
 /// The least similarity of a name that is suggested in the place of an unknown one.
@@ -44,32 +45,38 @@ pub fn key_at(path: &str) -> Option<ExperimentKey> {
     keys.into_iter().find(|key| key.path() == path || is_entry(key))
 }
 
-/// Refuses a key in the text of an `experiment.toml` that no experiment has.
+/// Refuses a key in the text of an `experiment.toml` that no experiment has, and a value that the key does not take.
 ///
 /// # Errors
-/// [`Error::Experiment`] with the line and the column, and the nearest key. Text that is no TOML is for its reader.
+/// [`Error::Experiment`] with the line and the column, and the nearest key or the values that are right. Text that is
+/// no TOML is for its reader.
 pub fn check_keys(text: &str) -> Result<()> {
-    let Ok(table) = DeTable::parse(text) else { return Ok(()) };
+    let (Ok(table), Ok(values)) = (DeTable::parse(text), text.parse::<toml::Table>()) else { return Ok(()) };
     let keys = Experiment::keys();
     let sections = sections(&keys);
-    let mut unknown = Vec::new();
+    let check = |section: &str, name: &str| match keys.iter().find(|key| key.section == section && key.name == name) {
+        Some(key) => key.refusal(&values),
+        None => {
+            let path = if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") };
+            Some(format!("an experiment has no key `{path}`; {}", remedy(&path, &keys)))
+        }
+    };
+    let mut refused: Vec<(usize, String)> = Vec::new();
     for (key, value) in table.get_ref() {
-        let name: &str = key.get_ref();
+        let (name, start): (&str, usize) = (key.get_ref(), key.span().start);
         match value.get_ref() {
             DeValue::Table(entries) if sections.contains(&name) => {
-                let is_key = |entry: &str| keys.iter().any(|key| key.section == name && key.name == entry);
-                let others = entries.keys().filter(|entry| !is_key(entry.get_ref()));
-                unknown.extend(others.map(|entry| (entry.span().start, format!("{name}.{}", entry.get_ref()))));
+                let entries = entries.keys().map(|entry| (entry.span().start, check(name, entry.get_ref())));
+                refused.extend(entries.filter_map(|(start, why)| Some((start, why?))));
             }
-            _ if name == "format" || sections.contains(&name) => {}
-            _ if keys.iter().any(|key| key.section.is_empty() && key.name == name) => {}
-            _ => unknown.push((key.span().start, name.to_owned())),
+            _ if sections.contains(&name) => refused.push((start, format!("{name} is a section; write [{name}]"))),
+            _ if name == "format" => {}
+            _ => refused.extend(check("", name).map(|why| (start, why))),
         }
     }
-    let Some((start, name)) = unknown.into_iter().min() else { return Ok(()) };
+    let Some((start, why)) = refused.into_iter().min() else { return Ok(()) };
     let (line, column) = place(text, start);
-    let remedy = remedy(&name, &keys);
-    Err(Error::Experiment(format!("line {line}, column {column}: an experiment has no key `{name}`; {remedy}")))
+    Err(Error::Experiment(format!("line {line}, column {column}: {why}")))
 }
 
 /// Returns the line and the column, in characters, of a byte; both from 1.
@@ -217,9 +224,26 @@ mod tests {
                 "clients.cuont = 1\nrouns = 2",
                 "line 1, column 9: an experiment has no key `clients.cuont`; did you mean clients.count?",
             ),
+            ("rounds = 3\n[local]\nlr = 'fast'", "line 3, column 1: --lr is fast; give a finite number above 0"),
+            ("local = { epochs = 1, lr = 1e300 }", "line 1, column 23: --lr is 1e300; give at most 3.4028235e38"),
+            ("[time]\nstep-time = 1e300", "line 2, column 1: --step-time is 1e300; give 1e-9 to 1e9 virtual seconds"),
+            ("clients.count = 'two'", "line 1, column 9: --clients is two; give a whole number, at least 1"),
+            ("clients.count = '2'", "line 1, column 9: --clients is 2; write the value without quotes"),
+            ("clients.count = 2.5", "--clients is 2.5; give a whole number, at least 1"),
+            ("clients.count = 2.0", "--clients is 2; write the number without a point"),
+            ("clients.count = 5000000000", "line 1, column 9: --clients is 5000000000; give at most 4294967295"),
+            ("evaluation.fine-tune = -1", "line 1, column 12: --fine-tune is -1; give a whole number from 0"),
+            ("data.standardise = 1", "line 1, column 6: --standardise is 1; give true or false"),
+            ("model = 3", "line 1, column 1: model is 3; write the value in quotes"),
+            (
+                "[model-options]\nhidden = 3",
+                "line 1, column 2: --model-option is { hidden = 3 }; write each value in quotes",
+            ),
+            ("[strategy]\nname = 'fedfoo'", "line 2, column 1: --strategy: the strategy `fedfoo` is unknown"),
+            ("local = 3", "line 1, column 1: local is a section; write [local]"),
         ] {
             let error = check(text).unwrap_err();
-            assert!(error.starts_with(expected), "{error}\n{expected}");
+            assert!(error.contains(expected), "{error}\n{expected}");
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The record of a run as data: its experiment, its files and their readers. No drawing, no process.
 //!
-//! - [`experiment`]: the sections of `experiment.toml`; [`experiment_key`], [`format`](mod@format), [`seed`],
-//!   [`memory_limit`]; [`experiment_text`]: the keys in words; [`key_names`]: the names by which users call keys;
-//!   [`configuration`]: all values as text;
+//! - [`experiment`]: the sections of `experiment.toml`; [`experiment_key`], [`key_value`], [`format`](mod@format),
+//!   [`seed`], [`memory_limit`]; [`experiment_text`]: the keys in words; [`key_names`]: the names by which users call
+//!   keys; [`configuration`]: all values as text;
 //! - [`catalogue`]: the tables of the things that an experiment can name;
 //! - [`line`](mod@line): the lines of `ledger.jsonl` and their chain; [`round_line`], [`regression`],
 //!   [`crash`], [`cause`], [`identity`];
@@ -13,8 +13,8 @@
 //! - [`timeline`]: the times of messages, epochs and phases;
 //! - [`checkpoint`]: the state after a round; [`client_state`]: that of one client;
 //! - [`summary`] and [`weights`]: the results; [`run_overview`]: a run in some lines;
-//! - [`sweep`]: a grid of runs;
-//! - [`digest`], [`finite`], [`names`], [`file`](mod@file): hashes, numbers, file names, reading.
+//! - [`sweep`]: a grid of runs; [`run_folder`]: the refusal of a folder that holds no run;
+//! - [`digest`], [`finite`], [`number_text`], [`names`], [`file`](mod@file): hashes, numbers, file names, reading.
 //!
 //! The host writes the run directory and locks it.
 
@@ -41,12 +41,15 @@ pub mod history;
 pub mod identity;
 pub mod initial_file;
 pub mod key_names;
+pub mod key_value;
 pub mod line;
 pub mod memory_limit;
 pub mod names;
+pub mod number_text;
 pub mod partition_table;
 pub mod regression;
 pub mod round_line;
+pub mod run_folder;
 pub mod run_overview;
 pub mod seed;
 pub mod summary;

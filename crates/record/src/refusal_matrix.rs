@@ -88,7 +88,7 @@ const GROUPS: [(&str, &[&str]); 9] = [
 ];
 
 /// The rows that a row does not combine with. `own` beside local tensors of a model is known once a client is ready.
-const REFUSED: [(&str, &[&str]); 35] = [
+const REFUSED: [(&str, &[&str]); 33] = [
     ("aggregate {robust}", &["term control-variate", "term dynamic", "server extrapolation", "program true"]),
     ("aggregate {unweighted}", &["weighting examples", "weighting steps"]),
     ("aggregate {many}", &["sample poisson"]),
@@ -120,10 +120,19 @@ const REFUSED: [(&str, &[&str]); 35] = [
     ("schedule {virtual}", &["term control-variate", "term dynamic", "term alone", "aggregate q-fair", "program true"]),
     ("schedule {virtual}", &["sample poisson", "sample cyclic", "sample power-of-choice"]),
     ("sample power-of-choice", &["clock constant", "clock lognormal", "clock file"]),
-    ("schedule asynchronous", &["attack alie", "attack ipm", "attack mimic"]),
-    ("aggregate {many}", &["schedule asynchronous"]),
-    ("pre-aggregator nnm", &["schedule asynchronous"]),
-    ("pre-aggregator arc", &["schedule asynchronous"]),
+    ("schedule asynchronous", &["attack alie", "attack ipm", "attack mimic", "server extrapolation"]),
+    (
+        "schedule asynchronous",
+        &[
+            "aggregate normalised",
+            "aggregate median",
+            "aggregate {many}",
+            "aggregate geometric-median",
+            "pre-aggregator {mixing}",
+            "weighting examples",
+            "weighting steps",
+        ],
+    ),
 ];
 
 /// Returns the forms of a table's rows; a value that must be given is 0.5, or 1 if it must be whole.

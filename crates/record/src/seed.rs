@@ -1,6 +1,6 @@
 //! A seed as text, in TOML and in JSON.
 
-use std::{fmt, num::ParseIntError, str::FromStr};
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
@@ -9,10 +9,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 pub struct Seed(pub u64);
 
 impl FromStr for Seed {
-    type Err = ParseIntError;
+    type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, ParseIntError> {
-        text.parse().map(Self)
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|_| format!("give a whole number from 0 to {}", u64::MAX))
     }
 }
 
@@ -42,9 +42,9 @@ impl<'de> Deserialize<'de> for Seed {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match NumberOrText::deserialize(deserializer)? {
             NumberOrText::Number(number) => Ok(Self(number)),
-            NumberOrText::Text(text) => text.parse().map_err(|_| {
-                D::Error::custom(format!("{text:?} is no seed; give a whole number from 0 to {}", u64::MAX))
-            }),
+            NumberOrText::Text(text) => {
+                text.parse().map_err(|why| D::Error::custom(format!("{text:?} is no seed; {why}")))
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use fedpipe_data::TargetKind;
 use serde::{Deserialize, Serialize};
 
-use crate::{experiment_key::KeyValue, finite::Finite, regression::Regression, round_line::Round};
+use crate::{finite::Finite, key_value::KeyValue, regression::Regression, round_line::Round};
 
 /// The form of a target, for the error about another text.
 const FORM: &str = "write a score, such as accuracy=0.85, loss=0.4, rmse=55, mae=40 or r2=0.45";

@@ -1,6 +1,6 @@
 //! `compare.png`: the curves of groups of runs in one picture, as means with bands of one standard deviation.
 
-use fedpipe_record::run_overview::Measure;
+use fedpipe_record::{number_text::rounded, run_overview::Measure};
 use plotters::{
     prelude::*,
     style::text_anchor::{HPos, Pos, VPos},
@@ -87,13 +87,8 @@ fn drawing(comparison: &Comparison, measures: &[Measure], place: usize) -> Drawi
 fn result_of(measure: Measure, spread: &Spread) -> String {
     let Spread { count, mean, sd } = spread;
     let unit = if measure.is_percent() { " %" } else { "" };
-    let sd = sd.map_or_else(String::new, |sd| format!(", sd {}", short(sd)));
-    format!("{measure} {}{unit}{sd}, n {count}", short(*mean))
-}
-
-/// Returns a number with two decimals, or in the form 1.23e7 if it is great.
-fn short(number: f64) -> String {
-    if number.abs() < 1e6 { format!("{number:.2}") } else { format!("{number:.2e}") }
+    let sd = sd.map_or_else(String::new, |sd| format!(", sd {}", rounded(sd, 2)));
+    format!("{measure} {}{unit}{sd}, n {count}", rounded(*mean, 2))
 }
 
 /// Returns the colour of a group. Many groups have hues around the circle, dark and light in turn.
@@ -297,7 +292,7 @@ mod tests {
         assert_ne!(lines, wrapped(&label(1, "6"), 44));
         let many = wrapped(&"word ".repeat(1000), 44);
         assert!(many.len() == MOST_LINES && many[MOST_LINES - 1].ends_with(".."), "{many:?}");
-        assert_eq!([12.345, -2.5e30].map(short), ["12.35", "-2.50e30"]);
+        assert_eq!([12.345, -2.5e30].map(|number| rounded(number, 2)), ["12.35", "-2.50e30"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Examples that a model takes for another class, as a page shows them.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use fedpipe_record::number_text::rounded;
 use serde::Serialize;
 
 /// The examples of a page, with a sentence about them.
@@ -84,7 +85,7 @@ fn shown(features: ExampleFeatures<'_>) -> String {
     let (count, first): (usize, Vec<String>) = match features {
         ExampleFeatures::U8(bytes) => (bytes.len(), bytes.iter().take(MOST).map(u8::to_string).collect()),
         ExampleFeatures::F32(values) => {
-            (values.len(), values.iter().take(MOST).map(|value| format!("{value:.4}")).collect())
+            (values.len(), values.iter().take(MOST).map(|value| rounded(f64::from(*value), 4)).collect())
         }
     };
     let rest = if count > MOST { " …" } else { "" };

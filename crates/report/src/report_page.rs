@@ -7,6 +7,7 @@ use fedpipe_record::{
     experiment::Experiment,
     history::{History, ReadyLine, Stretch},
     line::Line,
+    number_text::{rounded, significant},
     round_line::Round,
     summary::{Stop, Summary},
     timeline::TimelineSession,
@@ -155,13 +156,13 @@ fn tiles(history: &History) -> Vec<(&'static str, String)> {
     let seconds = history.finished.as_ref().map_or(seconds, |summary| summary.wall_seconds.get());
     let all = [
         ("accuracy", last.and_then(|round| round.accuracy).map(|share| percent(share.get()))),
-        ("RMSE", last.and_then(|round| round.regression).map(|errors| format!("{:.4}", errors.rmse.get()))),
-        ("loss", last.map(|round| format!("{:.4}", round.loss.get()))),
+        ("RMSE", last.and_then(|round| round.regression).map(|errors| significant(errors.rmse.get()))),
+        ("loss", last.map(|round| significant(round.loss.get()))),
         ("worst client", last.and_then(|round| of_used_models(round)?.accuracy).map(|of| percent(of.worst.get()))),
         ("rounds", Some(history.rounds.len().to_string())),
         ("clients", Some(history.experiment().clients.count.to_string())),
-        ("seconds", Some(format!("{seconds:.2}"))),
-        ("virtual seconds", last.and_then(|round| round.virtual_seconds).map(|end| format!("{:.2}", end.get()))),
+        ("seconds", Some(rounded(seconds, 2))),
+        ("virtual seconds", last.and_then(|round| round.virtual_seconds).map(|end| rounded(end.get(), 2))),
         ("bytes on the pipes", Some(shown_bytes(bytes))),
         ("crashes", Some(history.failures.to_string())),
     ];
@@ -185,9 +186,9 @@ fn client_words(history: &History) -> serde_json::Value {
             100.0 * of.spread.get()
         ),
         None => format!(
-            "After round {round}, the clients have a mean loss of {:.4}, and the worst client {:.4}.",
-            scores.loss.mean.get(),
-            scores.loss.worst.get()
+            "After round {round}, the clients have a mean loss of {}, and the worst client {}.",
+            significant(scores.loss.mean.get()),
+            significant(scores.loss.worst.get())
         ),
     });
     json!({ "text": text, "caption": "Scores on held-out examples, by client and round" })

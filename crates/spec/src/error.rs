@@ -32,10 +32,12 @@ pub enum Error {
         key: String,
     },
     /// A key without a default that is not given.
-    #[error("`{text}` needs the key `{key}`, {wants}; write `{text}:{key}=…`")]
+    #[error("`{text}` needs the key `{key}`, {wants}; write `{name}:{key}=…`")]
     MissingKey {
         /// The whole text.
         text: String,
+        /// The part of the text before the colon.
+        name: String,
         /// The key that is missing.
         key: &'static str,
         /// The values that are right.
@@ -69,9 +71,9 @@ pub enum Error {
         /// The key of the value.
         key: &'static str,
         /// The value that was given.
-        value: f64,
-        /// The values that are right.
-        wants: &'static str,
+        value: String,
+        /// The values that are right, with the bound that the value is beyond.
+        wants: String,
     },
     /// A member of a list that stands in the wrong place.
     #[error("the {what} {given} cannot stand before {next}: {reason}")]

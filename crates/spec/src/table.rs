@@ -8,6 +8,8 @@ use serde_with::{DeserializeFromStr, SerializeDisplay};
 
 use crate::{
     error::{Error, Result},
+    number::shortest,
+    pinned_file::is_sha256,
     text::Text,
 };
 
@@ -105,6 +107,8 @@ pub enum Range {
     },
     /// A text without a comma, which the words describe.
     Text(&'static str),
+    /// A SHA-256 in hexadecimal; empty for none.
+    Sha256,
 }
 
 /// A row in a catalogue.
@@ -161,26 +165,47 @@ impl Range {
             Range::WholeNumber => "a whole number from 0",
             Range::Count => "a whole number from 1",
             Range::Flag => "true or false",
+            Range::Sha256 => "64 hexadecimal digits",
             Range::Word { wants, .. } | Range::NumberOr { wants, .. } | Range::Text(wants) => wants,
         }
     }
 
     fn read(self, text: &Text<'_>, key: &'static str, what: &'static str) -> Result<Option<Value>> {
+        let wants = self.wants();
+        let Some(given) = text.get::<String>(key, wants)? else { return Ok(None) };
         match self {
-            Range::Flag => return Ok(text.get(key, self.wants())?.map(Value::Flag)),
-            Range::Word { of, .. } => return read_word(of, text, key, self.wants()),
-            Range::Text(_) => return Ok(text.get::<String>(key, self.wants())?.map(|text| Value::Text(text.into()))),
-            Range::NumberOr { word, .. } if text.get::<String>(key, word)?.is_some_and(|given| given == word) => {
-                return Ok(Some(Value::Text(Cow::Borrowed(word))));
+            Range::Flag => return Ok(text.get(key, wants)?.map(Value::Flag)),
+            Range::Word { of, .. } => return read_word(of, text, key, wants),
+            Range::Text(_) => return Ok(Some(Value::Text(given.into()))),
+            Range::Sha256 if given.is_empty() || is_sha256(&given) => {
+                return Ok(Some(Value::Text(given.to_ascii_lowercase().into())));
             }
+            Range::Sha256 => return Err(text.bad_value(key, &given, wants)),
+            Range::NumberOr { word, .. } if given == word => return Ok(Some(Value::Text(Cow::Borrowed(word)))),
             _ => {}
         }
-        let Some(value) = text.get::<f64>(key, self.wants())? else { return Ok(None) };
-        // A client has f32.
-        if self.has(value) && (value as f32).is_finite() {
-            return Ok(Some(Value::Number(value)));
+        let Some(value) = text.get::<f64>(key, wants)? else { return Ok(None) };
+        let bound = match self.has(value).then(|| self.bound_of_type(value)) {
+            Some(None) => return Ok(Some(Value::Number(value))),
+            Some(Some(bound)) => format!(" ({bound})"),
+            None => String::new(),
+        };
+        let what = format!("{what} {}", text.name());
+        Err(Error::OutOfRange { what, key, value: given, wants: format!("{wants}{bound}") })
+    }
+
+    /// Returns the bound that a number of the range is beyond, in words. A rule has a `u32` of a whole number, and a
+    /// client an `f32` of any other.
+    fn bound_of_type(self, value: f64) -> Option<String> {
+        match self {
+            Range::NumberOr { number, .. } => number.bound_of_type(value),
+            Range::WholeNumber | Range::Count => (value > f64::from(u32::MAX)).then(|| format!("at most {}", u32::MAX)),
+            _ if value.abs() > f64::from(f32::MAX) => Some(format!("at most {:e}", f32::MAX)),
+            _ if value != 0.0 && value.abs() < f64::from(f32::MIN_POSITIVE) => {
+                Some(format!("apart from 0 at least {:e}", f32::MIN_POSITIVE))
+            }
+            _ => None,
         }
-        Err(Error::OutOfRange { what: format!("{what} {}", text.name()), key, value, wants: self.wants() })
     }
 
     /// Returns `true` if the number is in the range.
@@ -193,10 +218,10 @@ impl Range {
             Range::AtLeastOne => value >= 1.0,
             Range::Share => value > 0.0 && value <= 1.0,
             Range::ZeroToOne => (0.0..=1.0).contains(&value),
-            Range::WholeNumber => value >= 0.0 && is_whole(value),
-            Range::Count => value >= 1.0 && is_whole(value),
+            Range::WholeNumber => value >= 0.0 && value.fract() == 0.0,
+            Range::Count => value >= 1.0 && value.fract() == 0.0,
             Range::NumberOr { number, .. } => number.has(value),
-            Range::Flag | Range::Word { .. } | Range::Text(_) => false,
+            Range::Flag | Range::Word { .. } | Range::Text(_) | Range::Sha256 => false,
         }
     }
 }
@@ -215,15 +240,10 @@ fn read_word(
     }
 }
 
-/// Returns `true` for a whole number that a `u32` holds, unless it is negative.
-fn is_whole(value: f64) -> bool {
-    value.fract() == 0.0 && value <= f64::from(u32::MAX)
-}
-
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Value::Number(number) => number.fmt(f),
+            Value::Number(number) => f.write_str(&shortest(*number)),
             Value::Flag(flag) => flag.fmt(f),
             Value::Text(text) => text.fmt(f),
         }

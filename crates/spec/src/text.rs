@@ -82,7 +82,7 @@ impl<'a> Text<'a> {
 
     /// Returns the refusal of a text without a key that must be given.
     pub fn missing(&self, key: &'static str, wants: &'static str) -> Error {
-        Error::MissingKey { text: self.text.to_owned(), key, wants }
+        Error::MissingKey { text: self.text.to_owned(), name: self.name.to_owned(), key, wants }
     }
 }
 
@@ -131,6 +131,7 @@ mod tests {
             ("dirichlet:alpha=1,alpha=2", "`dirichlet:alpha=1,alpha=2` gives the key `alpha` twice; give it once"),
             ("dirichlet:gamma=1", "`dirichlet:gamma=1` has the unknown key `gamma`; known are alpha, beta"),
             ("dirichlet", "`dirichlet` needs the key `alpha`, a number above 0; write `dirichlet:alpha=…`"),
+            ("dirichlet:", "`dirichlet:` needs the key `alpha`, a number above 0; write `dirichlet:alpha=…`"),
             ("dirichlet:x", "`dirichlet:x` has `alpha=x`, which is not a number above 0; correct the value"),
         ];
         for (given, expected) in cases {

@@ -134,7 +134,7 @@ static ROWS: [TableRow<Composition>; 21] = [
         build: |values| {
             let (of_term, of_schedule): (Vec<_>, Vec<_>) = values.iter().partition(|(key, _)| *key == proximal::MU.key);
             let (term, schedule) = (row_of("proximal", of_term), row_of("asynchronous", of_schedule));
-            Arc::new(Composition { term, schedule, ..Composition::default() })
+            Arc::new(Composition { term, schedule, ..equal() })
         },
     },
     TableRow {
@@ -281,7 +281,7 @@ mod tests {
             "fedavg with the weighting equal, the aggregator q-fair:q=0.5",
             "fedavg with the client term dynamic:alpha=0.5, the weighting equal",
             "fedavg with the weighting equal, the schedule buffered:size=10,staleness=polynomial,a=paper,b=4",
-            "fedavg with the client term proximal:mu=0.005, the schedule asynchronous:alpha=0.6,staleness=polynomial,a=paper,b=4",
+            "fedavg with the client term proximal:mu=0.005, the weighting equal, the schedule asynchronous:alpha=0.6,staleness=polynomial,a=paper,b=4",
             "fedavg with the client term alone, the weighting equal",
             "fedavg",
             "fedavg with the client term personal-model:lambda=0.5, the weighting equal",

@@ -14,7 +14,7 @@ struct Refusal {
     reason: &'static str,
 }
 
-const REFUSALS: [Refusal; 19] = [
+const REFUSALS: [Refusal; 22] = [
     Refusal {
         applies: |rows, _| rows.term.trains_alone() && !aggregates_nothing(rows),
         names: |rows, _| [term(rows), aggregating(rows)],
@@ -122,7 +122,23 @@ const REFUSALS: [Refusal; 19] = [
                  by-size without replacement",
     },
     Refusal {
-        applies: |rows, _| rows.schedule.buffer_size() == Some(1) && rows.attack.needs_honest(),
+        applies: |rows, _| rows.takes_single_updates() && !rows.aggregator.suits_one_update(),
+        names: |rows, _| [aggregator(rows), schedule(rows)],
+        reason: "the rule compares updates, and each update comes alone; take the aggregator mean, or a buffer",
+    },
+    Refusal {
+        applies: |rows, _| rows.takes_single_updates() && !rows.weighting.is_equal(),
+        names: |rows, _| [weighting(rows), schedule(rows)],
+        reason: "the weight of an update has no effect where each comes alone; leave it out, or take a buffer",
+    },
+    Refusal {
+        applies: |rows, _| rows.takes_single_updates() && rows.server.needs_changes(),
+        names: |rows, _| [server(rows), schedule(rows)],
+        reason: "the rule compares the changes with their mean, and each change comes alone; take another server \
+                 optimiser, or a buffer",
+    },
+    Refusal {
+        applies: |rows, _| rows.takes_single_updates() && rows.attack.needs_honest(),
         names: |rows, _| [format!("the attack {}", rows.attack), schedule(rows)],
         reason: "the attack is made of the honest updates beside it, and each update comes alone; take another attack, or \
                  a buffer",
@@ -248,6 +264,30 @@ mod tests {
             let (pair, reason) = why.split_once(" do not combine: ").unwrap();
             assert!(pair.contains(expected) && reason.contains("; "), "{why}");
         }
+    }
+
+    /// A number as the bound clips a single change, and the median of one length does not.
+    #[test]
+    fn a_rule_that_compares_updates_is_refused_where_each_comes_alone() {
+        for schedule in ["asynchronous", "buffered:size=1"] {
+            let refused = |rows: Rows<'_>| refused("fedasync", &[rows, &[("schedule", schedule)][..]].concat(), "sgd");
+            for aggregator in
+                ["median", "normalised", "geometric-median", "bucketing:2+mean", "centred-clipping:median"]
+            {
+                let why = refused(&[("aggregate", aggregator)]).unwrap();
+                assert!(
+                    why.contains("do not combine: the rule compares updates, and each update comes alone"),
+                    "{why}"
+                );
+            }
+            for aggregator in ["mean", "norm-bounding:1", "centred-clipping:1"] {
+                assert_eq!(refused(&[("aggregate", aggregator)]), None, "{aggregator}");
+            }
+            let why = refused(&[("weighting", "examples")]).unwrap();
+            assert!(why.starts_with("the weighting examples and the schedule ") && why.contains("no effect"), "{why}");
+            assert!(refused(&[("server", "extrapolation")]).unwrap().contains("each change comes alone"));
+        }
+        assert_eq!(refused("fedasync", &[("schedule", "buffered"), ("aggregate", "median")], "sgd"), None);
     }
 
     /// A parameter may take the reason away.

@@ -124,6 +124,16 @@ impl Composition {
         self.schedule.buffer_size().is_none()
     }
 
+    /// Returns `true` if each update changes the global weights alone.
+    pub(crate) fn takes_single_updates(&self) -> bool {
+        self.schedule.buffer_size() == Some(1)
+    }
+
+    /// Returns `true` if the weights of the updates have a part in the aggregate.
+    pub fn is_weighted(&self) -> bool {
+        self.aggregator.is_weighted() && !self.takes_single_updates()
+    }
+
     /// Returns `true` if some clients may attack by altered updates.
     pub fn alters_updates(&self) -> bool {
         self.attack.fraction() > 0.0 && self.attack.alters_updates()
@@ -277,19 +287,19 @@ impl From<StrategyRows> for Strategy {
     fn from(given: StrategyRows) -> Self {
         let StrategyRows { name, sample, term, transforms, attack, weighting, aggregate, server, schedule } = given;
         let preset = (*name).clone();
-        let aggregator = aggregate.unwrap_or(preset.aggregator);
-        // The record has no weighting that plays no part.
-        let fitting = if aggregator.is_weighted() { preset.weighting } else { equal_weighting() };
-        let rows = Composition {
+        let mut rows = Composition {
             sampler: sample.unwrap_or(preset.sampler),
             term: term.unwrap_or(preset.term),
             transforms: transforms.unwrap_or(preset.transforms),
             attack: attack.unwrap_or(preset.attack),
-            weighting: weighting.unwrap_or(fitting),
-            aggregator,
+            weighting: preset.weighting,
+            aggregator: aggregate.unwrap_or(preset.aggregator),
             server: server.unwrap_or(preset.server),
             schedule: schedule.unwrap_or(preset.schedule),
         };
+        // The record has no weighting that plays no part.
+        let fitting = if rows.is_weighted() { rows.weighting } else { equal_weighting() };
+        rows.weighting = weighting.unwrap_or(fitting);
         Self { preset: name, rows }
     }
 }

@@ -81,7 +81,7 @@ mod tests {
     fn each_refusal_is_one_sentence() {
         let cases = [
             ("run", "the following required arguments were not provided: <MODEL>"),
-            ("run mlp --clients many", "invalid value 'many' for '--clients <N>': invalid digit found in string"),
+            ("run mlp --clients many", "invalid value 'many' for '--clients <N>': give a whole number, at least 1"),
             ("run mlp --epochs", "a value is required for '--epochs <N>' but none was supplied"),
             ("run mlp --quux red", "unexpected argument '--quux' found; to pass '--quux' as a value, use '-- --quux'"),
             ("--rounds 3 run", "unexpected argument '--rounds' found; 'run --rounds' exists"),

@@ -6,10 +6,7 @@ use clap::{
     Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches,
     builder::{PossibleValuesParser, StringValueParser, TypedValueParser, ValueParser},
 };
-use fedpipe_record::{
-    experiment::Experiment,
-    experiment_key::{Arity, ExperimentKey},
-};
+use fedpipe_record::{experiment::Experiment, experiment_key::ExperimentKey, key_value::Arity};
 use toml::{Table, Value};
 
 /// The flags that were given, with their values.
@@ -196,10 +193,11 @@ fn argument(key: &ExperimentKey) -> Arg {
 }
 
 fn parser(key: &ExperimentKey) -> ValueParser {
-    let read = key.read;
-    if key.choices.is_empty() {
-        StringValueParser::new().try_map(move |text| read(&text)).into()
+    let (key, choices) = (key.clone(), key.choices);
+    let read = move |text: String| key.read(&text);
+    if choices.is_empty() {
+        StringValueParser::new().try_map(read).into()
     } else {
-        PossibleValuesParser::new(key.choices).try_map(move |text| read(&text)).into()
+        PossibleValuesParser::new(choices).try_map(read).into()
     }
 }

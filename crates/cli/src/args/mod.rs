@@ -71,9 +71,9 @@ pub(crate) enum Command {
     Init(InitArgs),
     /// List the keys of an experiment, or explain one
     Config(ConfigArgs),
-    /// Repeat a run from its own directory and compare the bits of every round
+    /// Repeat a run, or each run of a sweep, from its own directory and compare the bits of every round
     Verify {
-        /// A run directory
+        /// A run directory, or the folder of a sweep
         run: PathBuf,
         /// The isolation that the kernel enforces on clients: require, auto, off [default: that of the run]
         #[arg(long, value_name = "LEVEL", value_parser = level())]

@@ -60,7 +60,7 @@ pub(crate) fn test_set(run: &TrainedRun, directory: &Path, cache: &Cache) -> Res
                    scores are in summary.json; name other examples with --data";
         return Err(Error::Data(DataError::Reported(why.to_owned())));
     }
-    of_run.split_file = run.experiment.data.partition.split_file().map(|file| directory.join(split_file(file.sha256)));
+    of_run.split_file = run.experiment.data.partition.split_file().map(|file| directory.join(split_file(&file.sha256)));
     let mut progress = DataProgress::new(false);
     let mut show = |step| progress.show(&step);
     let dealt =

@@ -9,6 +9,7 @@ use std::{
 use fedpipe_host::{Error, Result, is_at_work};
 use fedpipe_record::{
     configuration::differing,
+    number_text::significant,
     run_overview::{Measure, RunOverview, RunStatus, runs_in},
 };
 use fedpipe_report::comparison::short;
@@ -20,7 +21,6 @@ use crate::{
     inputs::condition::{Condition, name, order, value_of},
     screen::{
         output::{print_error, print_result},
-        run_text::significant,
         text_table::{Column, lines},
     },
 };

@@ -61,9 +61,12 @@ pub(crate) fn serve_partition(args: &ServeArgs) -> Result<ExitCode> {
     }
 }
 
+/// Returns the time in which a client must answer. It has the range of the experiment's key.
 fn timeout(seconds: f64) -> Result<Duration> {
-    let timeout = Duration::try_from_secs_f64(seconds).ok().filter(|timeout| !timeout.is_zero());
-    timeout.ok_or_else(|| Error::Usage(format!("--client-timeout is {seconds}; give seconds above 0")))
+    let mut experiment = Experiment::default();
+    experiment.execution.client_timeout = seconds;
+    experiment.check()?;
+    Ok(Duration::from_secs_f64(seconds))
 }
 
 /// Returns the files that `args` name, or deals them.
@@ -81,7 +84,7 @@ fn files(args: &ServeArgs, experiment: Option<&Experiment>) -> Result<ServedFile
 
 /// Returns the copy of a split by hand that a run, or an app for Flower, has beside its experiment.
 fn split_beside(experiment: &Path, scheme: &Scheme) -> Option<PathBuf> {
-    let name = split_file(scheme.split_file()?.sha256);
+    let name = split_file(&scheme.split_file()?.sha256);
     Some(experiment.with_file_name(name)).filter(|path| path.exists())
 }
 

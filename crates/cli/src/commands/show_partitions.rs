@@ -35,7 +35,7 @@ pub(crate) fn show_partitions(args: &ShowArgs) -> Result<ExitCode> {
         let held_out: Vec<u64> = dealt.partitions.iter().map(|partition| partition.held_out).collect();
         let is_own = matches!(experiment.deal().source, Source::Path(_));
         let about = dealt_lines(&dealt.dataset, is_own, &sizes, &held_out);
-        [about, table_lines(&table), summary_lines(&table)].concat()
+        [about, experiment.hints(), table_lines(&table), summary_lines(&table)].concat()
     };
     let is_read = print_result(lines.join("\n"))?;
     let default = (!args.csv).then_some(Path::new(PARTITION_PICTURE));

@@ -1,9 +1,10 @@
-//! `fedpipe verify`: repeats a run and compares its bits.
+//! `fedpipe verify`: repeats a run, or each run of a sweep, and compares its bits.
 
 use std::{path::Path, process::ExitCode};
 
 use fedpipe_data::{Cache, counted};
-use fedpipe_host::{Control, Event, Level, Outcome, Result, Verification, VerifyRequest, verify};
+use fedpipe_host::{Control, Error, Event, Level, Outcome, Result, Verification, VerifyRequest, verify};
+use fedpipe_record::sweep::{SWEEP, Sweep};
 
 use crate::{
     exit,
@@ -12,10 +13,46 @@ use crate::{
     signals::stop_on_signal,
 };
 
-/// Repeats the run in `directory` and compares every round.
+/// Repeats the run in `directory` and compares every round. In the folder of a sweep, repeats each of its runs.
 pub(crate) fn verify_run(directory: &Path, isolation: Option<Level>) -> Result<ExitCode> {
     let control = Control::default();
     stop_on_signal(control.handle())?;
+    if !directory.join(SWEEP).is_file() {
+        return report(&repeat(directory, isolation, &control)?, "");
+    }
+    let sweep = Sweep::read(directory)?;
+    let (mut differing, mut unverified) = (0, 0);
+    for run in &sweep.runs {
+        let name = format!("run {}: ", run.name);
+        match repeat(&directory.join(&run.name), isolation, &control) {
+            Err(error @ Error::Stopped(_)) => return Err(error),
+            Err(error) => {
+                print_error(format_args!("error: {name}{error}"));
+                unverified += 1;
+            }
+            Ok(verification) => {
+                let code = report(&verification, &name)?;
+                match verification.outcome {
+                    Outcome::Stopped(_) => return Ok(code),
+                    Outcome::Differs(_) => differing += 1,
+                    Outcome::Same(_) => {}
+                }
+            }
+        }
+    }
+    let runs = counted(sweep.runs.len(), "run");
+    if differing + unverified == 0 {
+        print_result(format_args!("verified: {runs} of the sweep"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    print_error(format_args!(
+        "error: of {runs} of the sweep: {differing} with a difference, {unverified} that could not be verified"
+    ));
+    Ok(ExitCode::from(if differing > 0 { exit::DIFFERS } else { exit::RUN_FAILED }))
+}
+
+/// Runs the run in `directory` again.
+fn repeat(directory: &Path, isolation: Option<Level>, control: &Control) -> Result<Verification> {
     let mut show = |event: &Event<'_>| {
         if let Event::RoundEnded(round) = event {
             print_progress(format_args!("round {}: the same bits ({})", round.round, &round.weights_sha256[..16]));
@@ -23,27 +60,28 @@ pub(crate) fn verify_run(directory: &Path, isolation: Option<Level>) -> Result<E
         Ok(())
     };
     let request = VerifyRequest { directory, isolation, command: &client_command(), cache: &Cache::user()? };
-    report(verify(&request, &control, &mut show)?)
+    verify(&request, control, &mut show)
 }
 
-fn report(verification: Verification) -> Result<ExitCode> {
+/// Says the outcome of the run, whose `name` the sentences begin with.
+fn report(verification: &Verification, name: &str) -> Result<ExitCode> {
     let Verification { rounds, compared, outcome } = verification;
     match outcome {
         Outcome::Same(not_vouched_for) => {
             for phrase in not_vouched_for {
-                print_progress(format_args!("not vouched for: {phrase}"));
+                print_progress(format_args!("{name}not vouched for: {phrase}"));
             }
-            let have = if rounds == 1 { "has" } else { "have" };
-            print_result(format_args!("verified: {} {have} the same bits", counted(rounds, "round")))?;
+            let have = if *rounds == 1 { "has" } else { "have" };
+            print_result(format_args!("{name}verified: {} {have} the same bits", counted(*rounds, "round")))?;
             Ok(ExitCode::SUCCESS)
         }
         Outcome::Differs(difference) => {
-            print_error(format_args!("error: not verified: {difference}"));
+            print_error(format_args!("error: {name}not verified: {difference}"));
             Ok(ExitCode::from(exit::DIFFERS))
         }
         Outcome::Stopped(signal) => {
-            print_error(format_args!("not verified: {compared} of {} compared", counted(rounds, "round")));
-            Ok(exit::stopped(signal))
+            print_error(format_args!("{name}not verified: {compared} of {} compared", counted(*rounds, "round")));
+            Ok(exit::stopped(*signal))
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::{path::Path, process::ExitCode, thread::sleep, time::Duration};
 
 use fedpipe_host::{Error, Result, is_at_work};
+use fedpipe_record::run_folder::check_holds_run;
 
 use crate::{args::result_args::WatchArgs, screen::watch_screen::WatchScreen};
 
@@ -12,6 +13,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Shows the rounds of a run until it ends.
 pub(crate) fn watch_run(args: &WatchArgs) -> Result<ExitCode> {
     let directory = args.run.as_path();
+    check_holds_run(directory)?;
     let mut screen = WatchScreen::open(directory)
         .map_err(|error| Error::Output(format!("cannot watch {}: {error}; is this a run?", directory.display())))?;
     loop {

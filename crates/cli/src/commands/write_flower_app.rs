@@ -43,7 +43,7 @@ fn write(directory: &Path, experiment: &Experiment) -> anyhow::Result<()> {
     fs::write(directory.join("fedpipe_app.py"), APP)?;
     fs::write(directory.join("experiment.toml"), text)?;
     if let Some(file) = experiment.data.partition.split_file() {
-        fs::copy(file.path, directory.join(split_file(file.sha256)))?;
+        fs::copy(&file.path, directory.join(split_file(&file.sha256)))?;
     }
     Ok(())
 }

@@ -101,7 +101,7 @@ impl Condition {
 /// Returns a value as an experiment writes it, such as `fedprox:mu=0.1` for `fedprox:0.1`.
 fn canonical(field: &str, value: &str) -> String {
     let path = if field == STRATEGY { "strategy.name" } else { field };
-    let read = key_at(path).filter(|key| key.path() == path).and_then(|key| (key.read)(value).ok());
+    let read = key_at(path).filter(|key| key.path() == path).and_then(|key| key.read(value).ok());
     read.map_or_else(|| value.to_owned(), |value| text(&value))
 }
 

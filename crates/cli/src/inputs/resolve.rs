@@ -13,6 +13,7 @@ use fedpipe_record::{
     file::read_regular,
     format::{Format, check_table},
     key_names::{check_keys, key_at},
+    run_folder::check_holds_run,
 };
 use toml::{Table, Value};
 
@@ -31,6 +32,7 @@ use crate::{
 pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
     let mut table = base(args)?;
     remove_replaced(&mut table, args);
+    let file = args.config.as_ref().map(|_| table.clone());
     let was_weighted = is_weighted(&table);
     let is_count_given = is_count_given(&table, args);
     args.experiment.overlay(&mut table);
@@ -54,7 +56,7 @@ pub(crate) fn resolve(args: &RunArgs) -> Result<Experiment> {
     pin_initial_file(&mut experiment)?;
     pin_clock(&mut experiment)?;
     read_availability(&mut experiment)?;
-    refuse_without_effect(args, &experiment)?;
+    refuse_without_effect(args, file.as_ref(), &experiment)?;
     let experiment = experiment.centralised()?;
     if experiment.model.is_empty() && experiment.client.is_none() {
         return Err(Error::Usage("no model is named; give one, such as mlp, or a --client COMMAND".into()));
@@ -68,9 +70,16 @@ fn absolute(path: &Path) -> PathBuf {
     whole.flatten().unwrap_or_else(|| path.to_owned())
 }
 
-/// Returns `true` if the aggregator takes a weighting; none if the keys are no experiment.
+/// Returns the absolute path of data that a row names. The text of a row has no comma in a value, so that a path below
+/// a folder with a comma stays as it is.
+fn absolute_in_row(path: &Path) -> PathBuf {
+    let whole = absolute(path);
+    if whole.display().to_string().contains(',') { path.to_owned() } else { whole }
+}
+
+/// Returns `true` if the rules take a weighting; none if the keys are no experiment.
 fn is_weighted(table: &Table) -> Option<bool> {
-    Experiment::deserialize_from(table.clone()).ok().map(|experiment| experiment.strategy.aggregator.is_weighted())
+    Experiment::deserialize_from(table.clone()).ok().map(|experiment| experiment.strategy.is_weighted())
 }
 
 /// Returns an experiment whose deal the flags describe.
@@ -112,7 +121,7 @@ fn is_count_given(file: &Table, args: &RunArgs) -> bool {
 fn settle_partition(experiment: &mut Experiment, is_count_given: bool) -> Result<()> {
     let mut decided = None;
     if let Some(directory) = experiment.data.partition.directory() {
-        let text = format!("files:dir={}", absolute(directory).display());
+        let text = format!("files:dir={}", absolute_in_row(directory).display());
         experiment.data.partition = text.parse().map_err(|error| Error::Usage(format!("{error}")))?;
     }
     if let Some((scheme, clients)) = pin_split(&experiment.data.partition)? {
@@ -142,14 +151,14 @@ fn pin_initial_file(experiment: &mut Experiment) -> Result<()> {
 /// Adds the hash of the file that the clock reads.
 fn pin_clock(experiment: &mut Experiment) -> Result<()> {
     let Some(clock) = &experiment.time.clock else { return Ok(()) };
-    let Some(file) = clock.trace_file().filter(|file| file.sha256.is_empty()) else { return Ok(()) };
+    let Some(file) = clock.trace_file().filter(|file| !file.is_pinned()) else { return Ok(()) };
     let unreadable = |error| Error::Usage(format!("cannot read the file of --clock {clock}: {error}"));
-    let bytes = read_regular(file.path).map_err(unreadable)?;
+    let bytes = read_regular(&file.path).map_err(unreadable)?;
     let refused = |why| Error::Usage(format!("--clock {clock}: {why}"));
     let trace = String::from_utf8_lossy(&bytes);
     clock.clients(experiment.sample_seed(), experiment.clients.count, &trace).map_err(refused)?;
-    let pinned = format!("file:path={},sha256={}", absolute(file.path).display(), bytes_sha256(&bytes));
-    experiment.time.clock = Some(pinned.parse().map_err(|error| Error::Usage(format!("{error}")))?);
+    let pinned = clock.pinned(&absolute_in_row(&file.path), &bytes_sha256(&bytes));
+    experiment.time.clock = Some(pinned.map_err(|error| Error::Usage(format!("{error}")))?);
     Ok(())
 }
 
@@ -179,7 +188,12 @@ fn base(args: &RunArgs) -> Result<Table> {
     // A resumed run has its own experiment; the host refuses flags that differ from it, by name.
     let recorded = args.resume.as_ref().map(|run| run.join("experiment.toml"));
     let Some(path) = args.config.as_ref().or(recorded.as_ref()) else { return of_default() };
-    let table = read_table(path)?;
+    args.resume.as_deref().map_or(Ok(()), check_holds_run)?;
+    let of_run = |error| match error {
+        Error::Usage(why) if args.resume.is_some() => Error::Output(why),
+        error => error,
+    };
+    let table = read_table(path).map_err(of_run)?;
     if let Some(run) = &args.resume
         && let Ok(written) = Experiment::deserialize_from(table.clone())
         && let Some(current) = fedpipe_host::under_way(run, &written)
@@ -204,40 +218,33 @@ fn read_table(path: &Path) -> Result<Table> {
     Ok(table)
 }
 
-/// Refuses a flag that changes nothing in this experiment.
-fn refuse_without_effect(args: &RunArgs, experiment: &Experiment) -> Result<()> {
-    let flags = &args.experiment;
-    let is_set = |path: &str| args.set.iter().any(|(name, _)| name == path);
-    let converges = experiment.until_converged;
-    let is_elsewhere = args.over.is_some();
-    let ends = experiment.is_open_ended();
-    let until = "a run with --until-converged or --until";
-    let holds_rows = experiment.deal().holdout.rows > 0.0;
-    let scores_clients = !experiment.deal().holdout.is_none();
-    let scored = "a run without --holdout or --holdout-clients";
-    let number = "a run of a number of --rounds";
+/// Refuses a key that was given and changes nothing in this experiment: by a flag, by `--set`, or by a `file` with
+/// another value than the default.
+fn refuse_without_effect(args: &RunArgs, file: Option<&Table>, experiment: &Experiment) -> Result<()> {
+    let paths = |(path, _): &(String, String)| key_at(path);
+    let given: Vec<ExperimentKey> = args.experiment.keys().cloned().chain(args.set.iter().filter_map(paths)).collect();
+    let default = Table::try_from(Experiment::default()).unwrap_or_default();
+    // The baseline `centralised` leaves out what the file says about the clients of a federation.
+    let file = file.filter(|_| !experiment.strategy.is_centralised());
+    let written = |key: &ExperimentKey| {
+        let value = file.and_then(|file| key.find(file));
+        value.is_some_and(|value| Some(value) != key.find(&default))
+    };
+    let has = |flag: &str| given.iter().any(|key| key.id() == flag);
+    let mut idle = experiment.idle_keys();
+    // A limit in a file is for the clients of this machine.
     let nodes = "clients elsewhere (--over), which their own machines confine (fedpipe serve)";
-    let without_effect = [
-        ("rounds", ends && flags.has("rounds"), until),
-        ("evaluate-clients", !holds_rows && flags.has("evaluate-clients"), "a run without --holdout"),
-        ("fine-tune", !holds_rows && flags.has("fine-tune"), "a run without --holdout"),
-        ("evaluate-every", !scores_clients && flags.has("evaluate-every"), scored),
-        ("init-seed", experiment.init_from.is_some() && flags.has("init-seed"), "a run with --init-from"),
-        ("step-time", experiment.time.clock.is_none() && flags.has("step-time"), "a run without --clock"),
-        ("max-rounds", !ends && (flags.has("max-rounds") || is_set("max-rounds")), number),
-        ("tolerance", !converges && (flags.has("tolerance") || is_set("tolerance")), number),
-        ("data", experiment.data.partition.directory().is_some() && flags.has("data"), "ready partitions (files)"),
-        ("memory-limit", is_elsewhere && (flags.has("memory-limit") || is_set("execution.memory-limit")), nodes),
-        ("cpu-limit", is_elsewhere && (flags.has("cpu-limit") || is_set("execution.cpu-limit")), nodes),
-    ];
-    match without_effect.iter().find(|(_, given, _)| *given) {
-        Some((name, _, run)) => {
-            let is_limit = *name == "rounds" && !flags.has("max-rounds");
-            let remedy =
-                if is_limit { format!("give --max-rounds {}", experiment.rounds) } else { "leave it out".to_owned() };
-            Err(Error::Usage(format!("--{name} has no effect on {run}; {remedy}")))
-        }
-        None => Ok(()),
+    let limits = ["memory-limit", "cpu-limit"].into_iter().filter(|limit| args.over.is_some() && has(limit));
+    idle.extend(limits.map(|limit| (limit, nodes.to_owned())));
+    let keys = Experiment::keys();
+    let is_given = |flag: &str| has(flag) || keys.iter().any(|key| key.id() == flag && written(key));
+    let Some((flag, run)) = idle.iter().find(|(flag, _)| is_given(flag)) else { return Ok(()) };
+    let is_limit = *flag == "rounds" && !is_given("max-rounds");
+    let remedy = if is_limit { format!("give --max-rounds {}", experiment.rounds) } else { "leave it out".to_owned() };
+    let why = format!("--{flag} has no effect on {run}; {remedy}");
+    match &args.config {
+        Some(path) if !has(flag) => Err(Error::Usage(format!("cannot use {}: {why}", path.display()))),
+        _ => Err(Error::Usage(why)),
     }
 }
 

@@ -1,14 +1,13 @@
 //! The lines of a comparison, as pure functions of groups of runs.
 
 use fedpipe_data::counted;
-use fedpipe_record::run_overview::Measure;
+use fedpipe_record::{number_text::significant, run_overview::Measure};
 use fedpipe_report::{
     comparison::{Comparison, short},
     statistics::{Paired, Student},
 };
 
 use crate::screen::{
-    run_text::significant,
     sweep_text::{GroupRow, group_table},
     text_table::{Column, lines},
 };

@@ -1,12 +1,10 @@
 //! The scores and predictions of a result as text, as pure functions.
 
 use fedpipe_host::ExampleScores;
+use fedpipe_record::number_text::significant;
 use serde_json::{Map, json};
 
-use crate::screen::{
-    run_text::{quality, significant},
-    score_text::class_lines,
-};
+use crate::screen::{run_text::quality, score_text::class_lines};
 
 /// The outputs of a model for one example.
 #[derive(Debug, Clone, PartialEq)]

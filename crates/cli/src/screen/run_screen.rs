@@ -22,7 +22,7 @@ use crate::screen::{
     dataset_text::dealt_lines,
     live_line::LiveLine,
     output::{print_error, print_progress},
-    run_text::{end_reason, no_progress_warning, numbered, result_lines, round_line, round_name},
+    run_text::{SeenRounds, end_reason, no_progress_warning, numbered, result_lines, round_line, round_name},
     score_text::score_lines,
 };
 
@@ -38,10 +38,11 @@ pub(crate) struct RunScreen {
     directory: PathBuf,
     /// `true` if the dataset has no known name, so that its contents are said.
     has_own_data: bool,
+    /// The consequences of the experiment that a user may not expect.
+    hints: Vec<String>,
     tolerance: f64,
     remedy: String,
-    /// The least test loss of the rounds so far.
-    least_loss: Option<f64>,
+    rounds: SeenRounds,
     crashes: CrashTexts,
     /// The clients elsewhere that have reported an isolation, by its text. They report one after the other and are
     /// shown together.
@@ -58,9 +59,10 @@ impl RunScreen {
             last_round: None,
             directory: PathBuf::new(),
             has_own_data: false,
+            hints: Vec::new(),
             tolerance: 0.0,
             remedy: String::new(),
-            least_loss: None,
+            rounds: SeenRounds::default(),
             crashes: CrashTexts::default(),
             confined: BTreeMap::new(),
         }
@@ -121,6 +123,7 @@ impl RunScreen {
         self.remedy = experiment.remedy();
         self.directory = directory.to_path_buf();
         self.has_own_data = matches!(experiment.deal().source, Source::Path(_));
+        self.hints = experiment.hints();
     }
 
     fn show_dataset(&self, dataset: &DatasetInfo, sizes: &[u64], held_out: &[u64]) {
@@ -129,6 +132,7 @@ impl RunScreen {
         if dataset.sample {
             self.line("this is a small sample: its accuracies say nothing about the whole dataset");
         }
+        self.hints.iter().for_each(|hint| self.line(hint));
     }
 
     fn show_model(&self, model: &Ready) {
@@ -156,8 +160,7 @@ impl RunScreen {
     fn end_round(&mut self, round: &Round) {
         self.bar.finish_and_clear();
         self.live.ended(round.seconds.get());
-        let loss = round.loss.get();
-        self.least_loss = Some(self.least_loss.filter(|least| *least <= loss).unwrap_or(loss));
+        self.rounds.add(round);
         self.show_equal_crashes();
         self.line(&format!("{}  {}", round_name(round.round, self.last_round), round_line(round)));
     }
@@ -192,7 +195,7 @@ impl RunScreen {
             (Stop::Signal(_) | Stop::Failed(_), Some(reason)) => self.warn(&reason),
             (_, Some(reason)) => self.line(&reason),
         }
-        if let Some(warning) = no_progress_warning(summary, self.least_loss, &self.remedy) {
+        if let Some(warning) = no_progress_warning(summary, &self.rounds, &self.remedy) {
             self.warn(&warning);
         }
         score_lines(summary).iter().for_each(|line| self.print(line));

@@ -4,6 +4,7 @@ use fedpipe_data::{DatasetInfo, counted};
 use fedpipe_record::{
     client_scores::ClientScores,
     finite::Finite,
+    number_text::{rounded, significant},
     regression::Regression,
     round_line::Round,
     summary::{Stop, Summary},
@@ -52,11 +53,11 @@ pub(crate) fn round_line(round: &Round) -> String {
         (0, 0) => "  (no client was sampled)".to_owned(),
         _ => number(*failed as usize, "failed") + &number(late.len(), "late"),
     };
-    let time = virtual_seconds.map_or_else(String::new, |end| format!("  virtual {:.2} s", end.get()));
-    let (loss, seconds) = (significant(loss.get()), seconds.get());
+    let time = virtual_seconds.map_or_else(String::new, |end| format!("  virtual {} s", rounded(end.get(), 2)));
+    let (loss, seconds) = (significant(loss.get()), rounded(seconds.get(), 2));
     let quality = quality(*accuracy, *regression, 5);
     let clients = client_scores(round);
-    format!("loss {loss}  {quality}{clients}  {seconds:.2} s{time}{failed}")
+    format!("loss {loss}  {quality}{clients}  {seconds} s{time}{failed}")
 }
 
 /// Returns the part of a round's line about the clients that were scored; empty if none was.
@@ -82,21 +83,10 @@ fn client_scores(round: &Round) -> String {
 pub(crate) fn quality(accuracy: Option<Finite>, regression: Option<Regression>, width: usize) -> String {
     let accuracy = accuracy.map(|accuracy| format!("accuracy {:width$.2} %", 100.0 * accuracy.get()));
     let errors = regression.map(|Regression { rmse, mae, r2 }| {
-        let r2 = r2.map_or_else(String::new, |r2| format!("  R² {}", moderate(r2.get())));
+        let r2 = r2.map_or_else(String::new, |r2| format!("  R² {}", rounded(r2.get(), 4)));
         format!("RMSE {}  MAE {}{r2}", significant(rmse.get()), significant(mae.get()))
     });
     accuracy.or(errors).unwrap_or_default()
-}
-
-/// Returns a number with four decimals, or in the form 1.2346e7 if four decimals would hide it or are too many.
-pub(crate) fn significant(number: f64) -> String {
-    let is_plain = number == 0.0 || (1e-3..1e6).contains(&number.abs());
-    if is_plain { format!("{number:.4}") } else { format!("{number:.4e}") }
-}
-
-/// Returns a number with four decimals, or in the form 1.2346e7 if it is great.
-fn moderate(number: f64) -> String {
-    if number.abs() < 1e6 { format!("{number:.4}") } else { significant(number) }
 }
 
 /// Returns the reason why a run ended; `None` if all its rounds are done.
@@ -125,12 +115,37 @@ pub(crate) fn end_reason(summary: &Summary, tolerance: f64) -> Option<String> {
     })
 }
 
-/// Returns the warning about a run in which no round was better than the initial weights, or than a guess; `least` is
-/// the least test loss of its rounds.
-pub(crate) fn no_progress_warning(summary: &Summary, least: Option<f64>, remedy: &str) -> Option<String> {
+/// The rounds that a session of a run had.
+#[derive(Debug, Default)]
+pub(crate) struct SeenRounds {
+    /// The least test loss.
+    pub(crate) least_loss: Option<f64>,
+    /// `true` if a client was asked to train.
+    pub(crate) have_clients: bool,
+}
+
+impl SeenRounds {
+    /// Adds a round that ended.
+    pub(crate) fn add(&mut self, round: &Round) {
+        let loss = round.loss.get();
+        self.least_loss = Some(self.least_loss.filter(|least| *least <= loss).unwrap_or(loss));
+        self.have_clients |= round.clients > 0 || round.failed > 0 || !round.late.is_empty();
+    }
+}
+
+/// Returns the warning about a run in which no round was better than the initial weights, or than a guess.
+pub(crate) fn no_progress_warning(summary: &Summary, rounds: &SeenRounds, remedy: &str) -> Option<String> {
     let initial = summary.initial_loss.filter(|_| summary.loss_fell == Some(false))?.get();
-    let from = moderate(initial);
-    Some(match least.filter(|least| *least < initial).map(moderate) {
+    let least = rounds.least_loss;
+    if least.is_some() && !rounds.have_clients {
+        return Some(
+            "warning: no client was sampled, so that nobody trained and the weights stayed as they were; give a greater \
+             rate of --sample, or another --availability"
+                .to_owned(),
+        );
+    }
+    let from = rounded(initial, 4);
+    Some(match least.filter(|least| *least < initial).map(|least| rounded(least, 4)) {
         None => format!(
             "warning: no round was better than the initial weights (test loss {from}): the run has learned nothing; \
              {remedy}"
@@ -155,17 +170,18 @@ pub(crate) fn no_progress_warning(summary: &Summary, least: Option<f64>, remedy:
 pub(crate) fn result_lines(summary: &Summary, directory: &str) -> [String; 2] {
     let Summary { clients, rounds, wall_seconds, .. } = summary;
     let clients = counted(*clients, "client");
-    let seconds = wall_seconds.get();
+    let seconds = rounded(wall_seconds.get(), 2);
     match summary.loss {
         Some(loss) => {
             let (quality, loss) = (quality(summary.accuracy, summary.regression, 0), significant(loss.get()));
             let rounds = counted(*rounds, "round");
-            let time = summary.virtual_seconds.map_or_else(String::new, |end| format!(", virtual {:.2} s", end.get()));
-            let score = format!("{quality}  loss {loss}  ({clients}, {rounds}, {seconds:.2} s{time})");
+            let end = summary.virtual_seconds.map(|end| format!(", virtual {} s", rounded(end.get(), 2)));
+            let time = end.unwrap_or_default();
+            let score = format!("{quality}  loss {loss}  ({clients}, {rounds}, {seconds} s{time})");
             [score, format!("results in {directory}")]
         }
         None => {
-            let none = format!("no round was completed  ({clients}, {seconds:.2} s)");
+            let none = format!("no round was completed  ({clients}, {seconds} s)");
             [none, format!("the record of the run is in {directory}")]
         }
     }
@@ -237,7 +253,7 @@ mod tests {
         let finite = |number: f64| Some(Finite::try_from(number).unwrap());
         let of = |loss_fell, least| {
             let summary = Summary { initial_loss: finite(124.0867), loss_fell, ..summary(1, 1, Stop::Rounds) };
-            no_progress_warning(&summary, least, "lower --lr")
+            no_progress_warning(&summary, &SeenRounds { least_loss: least, have_clients: true }, "lower --lr")
         };
         let nothing = "warning: no round was better than the initial weights (test loss 124.0867): the run has learned \
                        nothing; lower --lr";
@@ -252,8 +268,16 @@ mod tests {
     }
 
     #[test]
-    fn great_numbers_are_short() {
-        assert_eq!([-0.69, 0.00012, -1.5e30].map(moderate), ["-0.6900", "0.0001", "-1.5000e30"]);
+    fn a_run_without_a_client_has_no_advice_on_its_rate() {
+        let loss = Finite::try_from(0.5).unwrap();
+        let of = |clients| {
+            let mut seen = SeenRounds::default();
+            [0, clients, 0].into_iter().for_each(|clients| seen.add(&Round { loss, clients, ..Round::blank(1) }));
+            let summary = Summary { initial_loss: Some(loss), loss_fell: Some(false), ..summary(4, 3, Stop::Rounds) };
+            no_progress_warning(&summary, &seen, "lower --lr").unwrap()
+        };
+        assert!(of(0).contains("no client was sampled") && !of(0).contains("--lr"), "{}", of(0));
+        assert!(of(1).ends_with("lower --lr"));
     }
 
     #[test]

@@ -5,11 +5,10 @@ use fedpipe_record::{
     by_class::ByClass,
     client_scores::{ClientScores, Distribution},
     finite::Finite,
+    number_text::{rounded, significant},
     summary::Summary,
     target::TargetTime,
 };
-
-use crate::screen::run_text::significant;
 
 /// The most classes of a table on the screen; `summary.json` has all.
 const MOST_CLASSES: usize = 20;
@@ -60,8 +59,9 @@ fn target_line(time: &TargetTime) -> String {
     let TargetTime { target, on, round, seconds, virtual_seconds } = time;
     match (round, seconds) {
         (Some(round), Some(seconds)) => {
-            let time = virtual_seconds.map_or_else(String::new, |end| format!(", virtual {:.2} s", end.get()));
-            format!("{target} on {on}: reached in round {round}, after {:.2} s of rounds{time}", seconds.get())
+            let time = virtual_seconds.map(|end| format!(", virtual {} s", rounded(end.get(), 2))).unwrap_or_default();
+            let seconds = rounded(seconds.get(), 2);
+            format!("{target} on {on}: reached in round {round}, after {seconds} s of rounds{time}")
         }
         _ => format!("{target} on {on}: not reached"),
     }

@@ -2,6 +2,7 @@
 
 use fedpipe_data::counted;
 use fedpipe_record::{
+    number_text::significant,
     run_overview::{Measure, RunOverview, RunStatus},
     sweep::{Axis, Sweep, SweepRun},
 };
@@ -10,10 +11,7 @@ use fedpipe_report::{
     statistics::{Spread, spread},
 };
 
-use crate::screen::{
-    run_text::significant,
-    text_table::{Column, lines},
-};
+use crate::screen::text_table::{Column, lines};
 
 /// Returns the line about the values of a key.
 pub(crate) fn axis_line(axis: &Axis) -> String {

@@ -6,8 +6,9 @@ use fedpipe_host::{Error, Result};
 use fedpipe_record::{
     configuration::text,
     experiment::Experiment,
-    experiment_key::{Arity, ExperimentKey},
+    experiment_key::ExperimentKey,
     key_names::key_at,
+    key_value::Arity,
     sweep::{Axis, Sweep, SweepRun, experiment_file},
 };
 use toml::{Table, Value};
@@ -118,7 +119,7 @@ fn with_values(error: Error, values: &BTreeMap<String, String>) -> Error {
 
 /// Returns a value of an axis as TOML has it, so that text that looks like a number stays text.
 fn toml_of(path: &str, value: &str) -> String {
-    match key_at(path).filter(|key| key.path() == path).map(|key| (key.read)(value)) {
+    match key_at(path).filter(|key| key.path() == path).map(|key| key.read(value)) {
         Some(Ok(read)) => read.to_string(),
         _ => Value::from(value).to_string(),
     }
@@ -151,7 +152,7 @@ fn canonical(key: &ExperimentKey, value: &str) -> std::result::Result<String, St
         let remedy = if value.contains('=') { "; a value with commas is in quotes" } else { "" };
         format!("{value:?} is refused: {why}{remedy}")
     };
-    (key.read)(value).map(|value| text(&value)).map_err(refused)
+    key.read(value).map(|value| text(&value)).map_err(refused)
 }
 
 /// A part of a list of values.
@@ -275,7 +276,7 @@ mod tests {
     fn a_wrong_list_is_refused_with_the_remedy() {
         for (path, given, why) in [
             ("local.lr", "0.1,,0.2", "has an empty value; leave out a comma"),
-            ("local.lr", "0.1,fast", "--set local.lr: \"fast\" is refused: invalid float literal"),
+            ("local.lr", "0.1,fast", "--set local.lr: \"fast\" is refused: give a finite number above 0"),
             ("local.lr", "0.1,0.10", "the value 0.1 is there twice"),
             ("seed", "0..=4", "write 0..4, which has its end"),
             ("seed", "4..0", "the range 4..0 is empty; write 0..4"),

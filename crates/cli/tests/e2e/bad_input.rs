@@ -19,7 +19,12 @@ const LONGEST: usize = 400;
 const ARGUMENTS: &[Case] = &[
     ("run", 2, &["<MODEL>"]),
     ("run mlp --clients 0", 2, &["--clients is 0", "at least 1"]),
-    ("run mlp --clients -1", 2, &["-1", "--clients"]),
+    ("run mlp --clients -1", 2, &["-1", "--clients", "give a whole number, at least 1"]),
+    ("run mlp --clients 5000000000", 2, &["5000000000", "--clients", "give at most 4294967295"]),
+    ("run mlp --fine-tune -1", 2, &["-1", "--fine-tune", "give a whole number from 0"]),
+    ("run mlp --lr 1e300", 2, &["1e300", "--lr", "give at most 3.4028235e38"]),
+    ("run mlp --epochs 1e300", 2, &["--epochs is 1e300", "at most 1e15"]),
+    ("run mlp --client-timeout 1e10", 2, &["--client-timeout is 10000000000", "0.001 to 1e9 seconds"]),
     ("run mlp --clients many", 2, &["many", "--clients"]),
     ("run mlp --rounds 0", 2, &["--rounds is 0", "at least 1"]),
     ("run mlp --epochs 0", 2, &["--epochs is 0", "above 0"]),
@@ -42,7 +47,7 @@ const ARGUMENTS: &[Case] = &[
     ("run mlp --seed -1", 2, &["-1", "--seed"]),
     ("run mlp --rounds 3 --until-converged", 2, &["--rounds", "--until-converged", "cannot be used"]),
     ("run mlp --optimiser sgd:momentum=1.5", 2, &["momentum=1.5", "below 1"]),
-    ("run mlp --optimiser sgd:momentum=nan", 2, &["momentum=NaN", "below 1"]),
+    ("run mlp --optimiser sgd:momentum=nan", 2, &["momentum=nan", "below 1"]),
     ("run mlp --optimiser adam:epsilon=0", 2, &["epsilon=0", "above 0"]),
     ("run mlp --set local.optimiser=sgd:weight-decay=-1", 2, &["weight-decay=-1", "at least 0"]),
     ("run mlp --seed 18446744073709551616", 2, &["18446744073709551616", "--seed"]),
@@ -85,7 +90,7 @@ const ARGUMENTS: &[Case] = &[
     ("run mlp --model-option hidden", 2, &["hidden", "KEY=VALUE"]),
     ("run mlp --set zzz=red", 2, &["no key `zzz`", "fedpipe config", "clients"]),
     ("run mlp --set roundz=3", 2, &["no key `roundz`", "did you mean rounds?"]),
-    ("run mlp --set clients.count=many", 2, &["many", "count"]),
+    ("run mlp --set clients.count=many", 2, &["--clients is many", "a whole number, at least 1"]),
     ("run mlp --set strategy.name=fedfoo", 2, &["fedfoo", "known are fedavg"]),
     ("run mlp --set clients.lr=0.2", 2, &["no key `clients.lr`", "write local.lr"]),
     ("run mlp --set execution.zzz=2", 2, &["no key `execution.zzz`", "has client-timeout, processes, jobs, isolation"]),
@@ -93,7 +98,7 @@ const ARGUMENTS: &[Case] = &[
     ("sweep absent.toml --set seed=0..4", 2, &["absent.toml", "No such file"]),
     ("sweep no-model.toml --set seed=0..4", 2, &["the run seed=0", "no model is named"]),
     ("sweep e.toml --set seed=0..=4", 2, &["0..=4", "write 0..4", "has its end"]),
-    ("sweep e.toml --set lr=0.1,fast", 2, &["local.lr", "fast", "invalid float"]),
+    ("sweep e.toml --set lr=0.1,fast", 2, &["local.lr", "fast", "give a finite number above 0"]),
     ("sweep e.toml --set zzz=1", 2, &["no key `zzz`"]),
     ("sweep e.toml --set lr=0.1,-1", 2, &["the run local.lr=-1", "--lr is -1", "above 0"]),
     (
@@ -139,7 +144,33 @@ const ARGUMENTS: &[Case] = &[
     ("run mlp --schedule synchronous:over-commit=0.5", 2, &["over-commit=0.5", "at least 1"]),
     ("run mlp --deadline 5", 2, &["--deadline 5", "--clock", "--client-timeout"]),
     ("run mlp --step-time 5", 2, &["--step-time has no effect on a run without --clock"]),
-    ("run mlp --clock constant --step-time 0", 2, &["--step-time is 0", "virtual seconds above 0"]),
+    ("run mlp --clock constant --step-time 0", 2, &["--step-time is 0", "1e-9 to 1e9 virtual seconds"]),
+    ("run mlp --clock constant --step-time 1e300", 2, &["--step-time is 1e300", "1e-9 to 1e9 virtual seconds"]),
+    ("run mlp --clock constant:slowness=1e13", 2, &["slowness 1e13", "from 1e-12 to 1e12"]),
+    ("run mlp --clock file:", 2, &["needs the key `path`", "write `file:path=…`"]),
+    ("run mlp --clock file:path=text,sha256=0a", 2, &["sha256=0a", "64 hexadecimal digits"]),
+    ("run mlp --partition file:path=text,sha256=0a", 2, &["sha256=0a", "64 hexadecimal digits"]),
+    ("run mlp --init-from path=text,sha256=0a", 2, &["sha256=0a", "64 hexadecimal digits"]),
+    ("run mlp --strategy ditto:lambda=1e300", 2, &["lambda=1e300", "(at most 3.4028235e38)"]),
+    ("run mlp --strategy ditto:lambda=1e-300", 2, &["lambda=1e-300", "(apart from 0 at least 1.1754944e-38)"]),
+    ("run mlp --aggregate bucketing:5000000000+median", 2, &["s=5000000000", "(at most 4294967295)"]),
+    ("run mlp --clock constant --strategy fedasync --aggregate median", 2, &["median", "each update comes alone"]),
+    ("run mlp --clock constant --strategy fedasync --weighting steps", 2, &["weighting steps", "leave it out"]),
+    (
+        "run mlp --sample poisson:0.1 --fraction 0.5",
+        2,
+        &["--fraction has no effect", "poisson:rate=0.1", "leave it out"],
+    ),
+    ("run mlp --strategy centralised --clock constant", 2, &["--clock has no effect", "centralised", "leave it out"]),
+    ("run --config idle.toml", 2, &["idle.toml", "--fine-tune has no effect", "without --holdout"]),
+    ("run --config bad-value.toml", 2, &["bad-value.toml", "line 4, column 1", "--lr is fast", "above 0"]),
+    ("verify sweep-of-seeds/000", 5, &["no folder sweep-of-seeds/000", "give the directory of a run"]),
+    ("verify absent", 5, &["no folder absent", "give the directory of a run"]),
+    ("run --resume absent", 5, &["no folder absent", "give the directory of a run"]),
+    ("run --resume sweep-of-seeds", 5, &["sweep-of-seeds is a sweep", "sweep-of-seeds/000"]),
+    ("evaluate sweep-of-seeds", 5, &["sweep-of-seeds is a sweep", "sweep-of-seeds/000"]),
+    ("reload absent", 5, &["no folder absent"]),
+    ("watch folder", 5, &["folder holds no run", "give the directory of a run"]),
     ("run mlp --clock constant --strategy fedbuff --deadline 5", 2, &["--deadline 5", "waits for none"]),
     ("run mlp --clock constant --strategy fedbuff --min-clients 2", 2, &["--min-clients", "waits for its buffer"]),
     ("run mlp --clock constant --strategy fedasync --uneven stragglers:0.5", 2, &["stragglers", "take uniform"]),
@@ -176,7 +207,7 @@ const ARGUMENTS: &[Case] = &[
     ("run mlp --init-seed -1", 2, &["-1", "--init-seed"]),
     ("run mlp --rounds 9223372036854775808", 2, &["--rounds", "at most 9223372036854775807"]),
     ("run mlp --config format-1.toml", 2, &["format-1.toml", "format 1", "format 2", "begin it anew"]),
-    ("run --resume run-before", 2, &["run-before/experiment.toml", "format 1", "format 2"]),
+    ("run --resume run-before", 5, &["run-before/experiment.toml", "format 1", "format 2"]),
     ("verify run-of-format-1", 5, &["run-of-format-1/ledger.jsonl", "format 1", "format 2"]),
     ("strategies extra", 2, &["extra"]),
     ("run mlp --config absent.toml", 2, &["absent.toml", "No such file"]),
@@ -408,6 +439,8 @@ fn prepare(place: &Place) {
     fs::write(place.path("empty.so"), "").unwrap();
     fs::write(place.path("no-model.toml"), "format = 2\nclients.count = 3\n").unwrap();
     fs::write(place.path("unknown-key.toml"), "format = 2\nmodle = 'mlp'\n").unwrap();
+    fs::write(place.path("idle.toml"), "format = 2\nmodel = 'mlp'\nevaluation.fine-tune = 3\n").unwrap();
+    fs::write(place.path("bad-value.toml"), "format = 2\nmodel = 'mlp'\n[local]\nlr = 'fast'\n").unwrap();
     fs::write(place.path("format-1.toml"), "model = 'mlp'\nclients = 3\n").unwrap();
     fs::write(place.path("e.toml"), "format = 2\nmodel = 'mlp'\ndata.source = 'sample'\n").unwrap();
     for folder in ["folder", "run-before", "run-of-format-1", "sweep-of-format-2"] {

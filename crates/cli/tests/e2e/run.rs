@@ -343,6 +343,11 @@ fn a_run_that_learned_nothing_says_so_and_one_that_did_does_not() {
         let output = place.fedpipe(&format!("verify {out}")).output().unwrap();
         assert!(output.status.success(), "{}", stderr(&output));
     }
+    // Nobody trained, so that no rate would help.
+    let (output, _) = place.try_run(&format!("{SMALL} --sample poisson:1e-9 --quiet --out nobody"));
+    let expected = "warning: no client was sampled, so that nobody trained and the weights stayed as they were; give a \
+                    greater rate of --sample, or another --availability\n";
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), expected));
     // A wider model leaves the range of numbers, which ends the run with the same remedy.
     let (output, _) = place.try_run("mlp --lr 10 --rounds 2 --quiet --out wide");
     assert_eq!(output.status.code(), Some(6));

@@ -105,6 +105,33 @@ fn a_grid_is_run_listed_and_compared() {
     assert!(one.starts_with("1 configuration of 2 runs"), "{one}");
 }
 
+#[test]
+fn each_run_of_a_sweep_is_verified_and_one_that_differs_is_named() {
+    let place = Place::new();
+    experiment(&place, "logreg", 1);
+    printed(&place, "sweep e.toml --set seed=0..1 --out s --quiet");
+    let text = printed(&place, "verify s");
+    for name in ["000", "001"] {
+        assert!(text.contains(&format!("run {name}: verified: 1 round has the same bits\n")), "{text}");
+    }
+    assert!(text.ends_with("verified: 2 runs of the sweep\n"), "{text}");
+    let summary = place.path("s/001/summary.json");
+    let other = fs::read_to_string(&summary).unwrap().replace("\"rounds\": 1", "\"rounds\": 2");
+    fs::write(&summary, other).unwrap();
+    fs::remove_file(place.path("s/000/ledger.jsonl")).unwrap();
+    let output = place.fedpipe("verify s").output().unwrap();
+    let errors = stderr(&output);
+    assert_eq!(output.status.code(), Some(7), "{errors}");
+    assert!(errors.contains("error: run 000: s/000 holds no run"), "{errors}");
+    assert!(errors.contains("error: run 001: not verified: "), "{errors}");
+    assert!(
+        errors.ends_with("of 2 runs of the sweep: 1 with a difference, 1 that could not be verified\n"),
+        "{errors}"
+    );
+    fs::remove_file(place.path("s/001/ledger.jsonl")).unwrap();
+    assert_eq!(place.fedpipe("verify s").output().unwrap().status.code(), Some(8));
+}
+
 /// The kernel kills the runs with their sweep. Afterwards finished runs are left alone, and half of a run continues.
 #[test]
 fn a_killed_sweep_continues_and_has_the_bits_of_one_that_was_not_killed() {

@@ -66,6 +66,14 @@ fn each_schedule_has_the_same_bits_across_processes_and_sessions_and_is_verified
     });
 }
 
+#[test]
+fn a_run_with_a_buffer_says_how_many_trainings_a_round_takes() {
+    let place = Place::new();
+    let (output, _) = place.try_run("logreg --rounds 1 --clock constant --strategy fedbuff:size=9 --clients 4");
+    let said = stdout(&output);
+    assert!(said.contains("\na round takes 9 trainings, the size of the buffer, by 4 clients at a time\n"), "{said}");
+}
+
 /// Equal clients, of which M are at work: all updates of a buffer are of its own version.
 #[test]
 fn a_buffer_of_equal_clients_is_a_synchronous_round() {

@@ -1,16 +1,15 @@
 //! Deals as a file says, row by row or by counts of classes.
 
-use std::{
-    borrow::Cow,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use fedpipe_random::order::shuffle;
-use fedpipe_spec::table::{Parameter, Range, TableRow, Value};
+use fedpipe_spec::{
+    pinned_file::{PARAMETERS, PinnedFile},
+    table::TableRow,
+};
 
 use super::{
-    Labelled, Partitioner, SplitFile,
+    Labelled, Partitioner,
     cut::sorted,
     key,
     split_table::{CountLine, RowLine, SplitLines, SplitTable},
@@ -21,28 +20,17 @@ use crate::error::DataError;
 pub(super) const ROW: TableRow<dyn Partitioner> = TableRow {
     name: "file",
     summary: "deals as a CSV file says, with the header `row,client` or `class,client,count`; rows may be left out",
-    parameters: &[
-        Parameter { key: "path", default: None, range: Range::Text("the path of a CSV file"), help: "the file" },
-        Parameter {
-            key: "sha256",
-            default: Some(Value::Text(Cow::Borrowed(""))),
-            range: Range::Text("64 hexadecimal digits"),
-            help: "the SHA-256 of the content, which a run adds; by default any content",
-        },
-    ],
+    parameters: &PARAMETERS,
     source: "a split by hand",
-    build: |values| Arc::new(ByHand { path: values.text("path").into(), sha256: values.text("sha256").to_owned() }),
+    build: |values| Arc::new(ByHand(PinnedFile::of(values))),
 };
 
 #[derive(Debug)]
-struct ByHand {
-    path: PathBuf,
-    sha256: String,
-}
+struct ByHand(PinnedFile);
 
 impl Partitioner for ByHand {
     fn deal(&self, labelled: &Labelled<'_>, clients: u32, seed: u64) -> Result<Vec<Vec<u32>>, DataError> {
-        let Some(split) = labelled.split else { return Err(DataError::NoSplit { path: self.path.clone() }) };
+        let Some(split) = labelled.split else { return Err(DataError::NoSplit { path: self.0.path.clone() }) };
         if split.clients != clients {
             let SplitTable { path, clients: decided, .. } = split;
             return Err(DataError::OtherClients { what: path.display().to_string(), decided: *decided, clients });
@@ -55,8 +43,8 @@ impl Partitioner for ByHand {
         Ok(sorted(parts))
     }
 
-    fn split_file(&self) -> Option<SplitFile<'_>> {
-        Some(SplitFile { path: Path::new(&self.path), sha256: &self.sha256 })
+    fn split_file(&self) -> Option<&PinnedFile> {
+        Some(&self.0)
     }
 }
 

@@ -25,7 +25,10 @@ pub(crate) mod split_table;
 use std::{fmt, path::Path};
 
 use fedpipe_random::key::{Key, Use};
-use fedpipe_spec::table::{Named, TableRow, Tabled};
+use fedpipe_spec::{
+    pinned_file::PinnedFile,
+    table::{Named, TableRow, Tabled},
+};
 
 use crate::error::DataError;
 
@@ -132,18 +135,9 @@ pub trait Partitioner: fmt::Debug + Send + Sync {
     }
 
     /// Returns the file of a split by hand.
-    fn split_file(&self) -> Option<SplitFile<'_>> {
+    fn split_file(&self) -> Option<&PinnedFile> {
         None
     }
-}
-
-/// The file of a split by hand, as a scheme names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SplitFile<'a> {
-    /// The path that the user gave.
-    pub path: &'a Path,
-    /// The SHA-256 of the content; empty if any content will do.
-    pub sha256: &'a str,
 }
 
 static ROWS: [TableRow<dyn Partitioner>; 20] = [
@@ -220,11 +214,11 @@ pub fn partition(
 /// # Errors
 /// The file cannot be read, or a line of it is refused.
 pub fn pin_split(scheme: &Scheme) -> Result<Option<(Scheme, u32)>, DataError> {
-    let Some(SplitFile { path, .. }) = scheme.split_file().filter(|file| file.sha256.is_empty()) else {
+    let Some(PinnedFile { path, .. }) = scheme.split_file().filter(|file| !file.is_pinned()) else {
         return Ok(None);
     };
     let SplitTable { sha256, clients, .. } = SplitTable::read(path)?;
-    Ok(Some((format!("file:path={},sha256={sha256}", path.display()).parse()?, clients)))
+    Ok(Some((scheme.pinned(path, &sha256)?, clients)))
 }
 
 /// Returns the key of a scheme's stream; a scheme that draws again counts its attempts.

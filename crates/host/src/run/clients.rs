@@ -130,7 +130,7 @@ impl Clients {
     pub(super) fn start_clock(&mut self, context: &RunContext<'_>) -> Result<()> {
         let RunContext { experiment, launch, directory, .. } = *context;
         let file = experiment.time.clock.as_ref().and_then(|clock| clock.trace_file());
-        let trace = file.map(|file| directory.keep_trace(&file, launch.inputs_folder.as_deref())).transpose()?;
+        let trace = file.map(|file| directory.keep_trace(file, launch.inputs_folder.as_deref())).transpose()?;
         self.clock = VirtualClock::new(experiment, &trace.unwrap_or_default(), self.layout()?)?;
         Ok(())
     }

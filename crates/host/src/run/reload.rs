@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use fedpipe_record::names;
+use fedpipe_record::{names, run_folder::check_holds_run};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -17,8 +17,9 @@ use crate::{
 /// Asks the host that runs in `directory` to reload the model's dylib from its original path before the next round.
 ///
 /// # Errors
-/// Returns [`Error::Usage`] if no host runs there.
+/// Returns [`Error::Output`] for a folder that holds no run, and [`Error::Usage`] if no host runs there.
 pub fn request_reload(directory: &Path) -> Result<()> {
+    check_holds_run(directory)?;
     let nobody = || Error::Usage(format!("no run is under way in {}; there is nothing to reload", directory.display()));
     let file = fs::File::open(directory.join(names::LOCK)).map_err(|_| nobody())?;
     let unknown = |error| anyhow::anyhow!("cannot find the host that runs in {}: {error}", directory.display());

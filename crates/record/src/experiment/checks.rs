@@ -299,7 +299,7 @@ mod tests {
             ("--lr is -1", changed(|of| of.local.lr = -1.0)),
             ("--fraction is 1.5; give above 0 and at most 1", changed(|of| of.clients.fraction = 1.5)),
             ("--lr is NaN", changed(|of| of.local.lr = f32::NAN)),
-            ("--epochs is 0; give a finite number above 0", changed(|of| of.local.epochs = Epochs(0.0))),
+            ("--epochs is 0; give above 0 and at most 1e15", changed(|of| of.local.epochs = Epochs(0.0))),
             ("--local-steps is 0", changed(|of| of.local.local_steps = Some(0))),
             (
                 "the learning rate schedule cosine:to=0,warmup=0 needs the last round, which --until-converged",

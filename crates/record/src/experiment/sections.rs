@@ -17,7 +17,8 @@ use crate::{
     availability::Availability,
     epochs::Epochs,
     evaluated_clients::EvaluatedClients,
-    experiment_key::{KeyValue, read_word, section},
+    experiment_key::section,
+    key_value::{KeyValue, read_word},
     memory_limit::MemoryLimit,
 };
 
@@ -75,7 +76,7 @@ section! {
     /// `[local]`: the training of a client in a round.
     pub struct LocalSection in "local" {
         /// Local epochs a round, or a part of one, such as 0.5
-        epochs: Epochs = Epochs(1.0) => "--epochs N".within(|x| x > 0.0 && x.is_finite(), "a finite number above 0")
+        epochs: Epochs = Epochs(1.0) => "--epochs N".within(|x| x > 0.0 && x <= 1e15, "above 0 and at most 1e15")
             .instead_of("local-steps");
         /// Mini-batches a client trains on in a round, in the place of local epochs
         local_steps: Option<u64> = None => "--local-steps N".count().instead_of("epochs")
@@ -101,9 +102,9 @@ section! {
         /// The simulated speed and link of each client, by which rounds and updates have a virtual time
         clock: Option<Named<dyn Clock>> = None => "--clock CLOCK".default("none");
         /// Virtual seconds of one mini-batch on the reference client
-        step_time: f64 = 0.01 => "--step-time SECONDS".within(is_virtual, "virtual seconds above 0");
+        step_time: f64 = 0.01 => "--step-time SECONDS".within(is_virtual, "1e-9 to 1e9 virtual seconds");
         /// Virtual seconds after which a round waits for no further client; those that are late are not trained
-        deadline: Option<f64> = None => "--deadline SECONDS".within(is_virtual, "virtual seconds above 0")
+        deadline: Option<f64> = None => "--deadline SECONDS".within(is_virtual, "1e-9 to 1e9 virtual seconds")
             .default("none");
     }
 }
@@ -128,7 +129,7 @@ section! {
     pub struct ExecutionSection in EXECUTION {
         /// Seconds in which a client, or a strategy of your own, must answer
         client_timeout: f64 = 600.0 => "--client-timeout SECONDS"
-            .within(|seconds| (0.001..1e9).contains(&seconds), "seconds above 0");
+            .within(|seconds| (0.001..=1e9).contains(&seconds), "0.001 to 1e9 seconds");
         /// Client processes; if there are fewer than clients, each serves several in turn
         processes: Option<u32> = None => "--processes N".count()
             .default("one a client up to 64, then two a job, or one with --client or --jobs 1");
@@ -184,7 +185,7 @@ impl LocalSection {
 
 /// Returns `true` for virtual seconds that do not vanish beside each other.
 fn is_virtual(seconds: f64) -> bool {
-    (1e-9..1e9).contains(&seconds)
+    (1e-9..=1e9).contains(&seconds)
 }
 
 /// Returns `true` for a share that leaves something.

@@ -73,6 +73,11 @@ impl Aggregator for CentredClipping {
     fn is_weighted(&self) -> bool {
         false
     }
+
+    /// The median length of one change is its own, at which nothing is clipped.
+    fn suits_one_update(&self) -> bool {
+        self.tau.is_some()
+    }
 }
 
 /// Returns x + mean[(w_k − x) · min(1, most/‖w_k − x‖)] for the lengths ‖w_k − x‖. If no length is above `most`, it is

@@ -64,6 +64,11 @@ impl Aggregation {
         !self.is_chain() && self.rule.is_weighted()
     }
 
+    /// Returns `true` if the rules have a meaning for one update alone.
+    pub fn suits_one_update(&self) -> bool {
+        !self.is_chain() && self.rule.suits_one_update()
+    }
+
     /// Returns the fewest updates with which the rules have an effect of their own, at least 1.
     pub fn least_updates(&self) -> u32 {
         self.before.iter().rev().fold(self.rule.least_updates(), |least, pre| pre.least_updates(least))

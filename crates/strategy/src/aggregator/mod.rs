@@ -127,6 +127,11 @@ pub trait Aggregator: fmt::Debug + Send + Sync {
     fn is_mean(&self) -> bool {
         false
     }
+
+    /// Returns `true` if the rule has a meaning for one update alone. A rule that compares updates has none.
+    fn suits_one_update(&self) -> bool {
+        self.is_mean()
+    }
 }
 
 /// Returns the vector that `rule` makes of the sorted values of each weight: of those of the ranks.

@@ -35,6 +35,10 @@ impl Aggregator for NormBounding {
     fn is_weighted(&self) -> bool {
         false
     }
+
+    fn suits_one_update(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

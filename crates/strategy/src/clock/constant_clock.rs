@@ -29,8 +29,12 @@ pub(super) const ROW: TableRow<dyn Clock> = TableRow {
 struct ConstantClock(SimulatedClient);
 
 impl Clock for ConstantClock {
-    fn clients(&self, _: u64, count: u32, _: &str) -> Result<Vec<SimulatedClient>, String> {
+    fn draw(&self, _: u64, count: u32, _: &str) -> Result<Vec<SimulatedClient>, String> {
         Ok(vec![self.0; count as usize])
+    }
+
+    fn remedy(&self) -> &'static str {
+        "give another slowness or bandwidth"
     }
 }
 

@@ -44,22 +44,18 @@ struct LogNormalClock {
 }
 
 impl Clock for LogNormalClock {
-    fn clients(&self, seed: u64, count: u32, _: &str) -> Result<Vec<SimulatedClient>, String> {
+    fn draw(&self, seed: u64, count: u32, _: &str) -> Result<Vec<SimulatedClient>, String> {
         let drawn = |client| {
             let mut rng = Key { seed, purpose: Use::Clock, client, round: 0, epoch: 0 }.rng();
             let slowness = libm::exp(self.sigma * standard(&mut rng));
             let share = libm::exp(self.link_sigma * standard(&mut rng));
             SimulatedClient { slowness, bandwidth: self.bandwidth.map(|median| median * share) }
         };
-        let clients: Vec<SimulatedClient> = (0..count).map(drawn).collect();
-        // Only a sigma of hundreds leaves the range of numbers.
-        let is_usable = |value: f64| value > 0.0 && value.is_finite();
-        let refused =
-            clients.iter().position(|client| !is_usable(client.slowness) || !client.bandwidth.is_none_or(is_usable));
-        match refused {
-            Some(client) => Err(format!("client {client} has no finite speed or link; give a smaller sigma")),
-            None => Ok(clients),
-        }
+        Ok((0..count).map(drawn).collect())
+    }
+
+    fn remedy(&self) -> &'static str {
+        "give a smaller sigma or link-sigma"
     }
 }
 

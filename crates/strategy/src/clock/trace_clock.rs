@@ -1,45 +1,33 @@
 //! Clients whose speed and link a file lists.
 
-use std::{
-    borrow::Cow,
-    path::{Path, PathBuf},
-    sync::Arc,
+use std::sync::Arc;
+
+use fedpipe_spec::{
+    pinned_file::{PARAMETERS, PinnedFile},
+    table::TableRow,
 };
 
-use fedpipe_spec::table::{Parameter, Range, TableRow, Value};
-
-use super::{Clock, SimulatedClient, TraceFile};
+use super::{Clock, SimulatedClient};
 
 /// The identity of the clock is the content of the file.
 pub(super) const ROW: TableRow<dyn Clock> = TableRow {
     name: "file",
     summary: "a CSV file has the speed and the link of each client, with the header `client,slowness,bandwidth`; an empty \
               bandwidth is unlimited",
-    parameters: &[
-        Parameter { key: "path", default: None, range: Range::Text("the path of a CSV file"), help: "the file" },
-        Parameter {
-            key: "sha256",
-            default: Some(Value::Text(Cow::Borrowed(""))),
-            range: Range::Text("64 hexadecimal digits"),
-            help: "the SHA-256 of the content, which a run adds; by default any content",
-        },
-    ],
+    parameters: &PARAMETERS,
     source: "a trace of the user's",
-    build: |values| Arc::new(TraceClock { path: values.text("path").into(), sha256: values.text("sha256").to_owned() }),
+    build: |values| Arc::new(TraceClock(PinnedFile::of(values))),
 };
 
 #[derive(Debug)]
-struct TraceClock {
-    path: PathBuf,
-    sha256: String,
-}
+struct TraceClock(PinnedFile);
 
 /// The columns of the file.
 const HEADER: &str = "client,slowness,bandwidth";
 
 impl Clock for TraceClock {
-    fn clients(&self, _: u64, count: u32, trace: &str) -> Result<Vec<SimulatedClient>, String> {
-        let shown = self.path.display();
+    fn draw(&self, _: u64, count: u32, trace: &str) -> Result<Vec<SimulatedClient>, String> {
+        let shown = self.0.path.display();
         // Spreadsheets begin a file with a byte order mark.
         let trace = trace.strip_prefix('\u{feff}').unwrap_or(trace);
         let mut lines = (1_u64..).zip(trace.lines()).filter(|(_, line)| !line.trim().is_empty());
@@ -71,8 +59,12 @@ impl Clock for TraceClock {
         }
     }
 
-    fn trace_file(&self) -> Option<TraceFile<'_>> {
-        Some(TraceFile { path: Path::new(&self.path), sha256: &self.sha256 })
+    fn remedy(&self) -> &'static str {
+        "correct its line"
+    }
+
+    fn trace_file(&self) -> Option<&PinnedFile> {
+        Some(&self.0)
     }
 }
 

@@ -52,6 +52,11 @@ pub trait Sampler: fmt::Debug + Send + Sync {
     /// Returns the clients that are drawn for a round, ascending, each as often as it is drawn.
     fn draw(&self, draw: &Draw<'_>) -> Vec<u32>;
 
+    /// Returns `true` if the number of clients that a round asks for has a part in the rule.
+    fn takes_count(&self) -> bool {
+        true
+    }
+
     /// Returns `true` if a client may be drawn more than once for a round.
     fn repeats(&self) -> bool {
         false

@@ -30,6 +30,10 @@ impl Sampler for Poisson {
         (0..draw.sizes.len() as u32).filter(|_| unit(&mut rng) < self.rate).collect()
     }
 
+    fn takes_count(&self) -> bool {
+        false
+    }
+
     fn expected(&self, _: u32, all: u32) -> f64 {
         self.rate * f64::from(all)
     }

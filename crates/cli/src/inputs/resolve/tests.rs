@@ -95,6 +95,7 @@ fn each_key_is_reached_by_its_path() {
             ("memory-limit", _) => "2G".to_owned(),
             ("clock", _) => "constant".to_owned(),
             ("until", _) => "loss=0.5".to_owned(),
+            ("test-split", _) => "0.5".to_owned(),
             ("image-size", _) => "8x8".to_owned(),
             (_, Some(value)) => value.to_string(),
             (_, None) => "7".to_owned(),
@@ -188,6 +189,92 @@ fn later_sources_override_earlier_ones() {
     assert_eq!(resolved("mlp --optimiser adam --lr 0.1").unwrap().local.lr, 0.1);
 }
 
+/// Flags, `--set` and a file reach one check each.
+#[test]
+fn a_bad_value_has_the_same_refusal_whatever_gives_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("e.toml");
+    let refusal = |line: &str| {
+        let arguments: Vec<_> = ["fedpipe", "run"].into_iter().chain(line.split(' ')).map(Into::into).collect();
+        let args = match args::parse(&arguments) {
+            Ok(Command::Run(args)) => args,
+            Ok(command) => panic!("{command:?}"),
+            Err(error) => return args::argument_error::sentence(&error),
+        };
+        let checked = resolve(&args).and_then(|experiment| Ok(experiment.check()?));
+        checked.map(|()| format!("{line} is not refused")).unwrap_or_else(|error| error.to_string())
+    };
+    let cases: [&[(&str, &str)]; 24] = [
+        &[("lr", "fast")],
+        &[("lr", "1e300")],
+        &[("lr", "1e-60")],
+        &[("lr", "-1")],
+        &[("clients", "0")],
+        &[("clients", "-1")],
+        &[("clients", "5000000000")],
+        &[("rounds", "1.5")],
+        &[("seed", "-1")],
+        &[("fine-tune", "3")],
+        &[("fine-tune", "-1")],
+        &[("evaluate-clients", "2")],
+        &[("clock", "constant"), ("step-time", "1e300")],
+        &[("step-time", "2")],
+        &[("client-timeout", "0")],
+        &[("sample", "poisson:0.1"), ("fraction", "0.5")],
+        &[("strategy", "ditto:lambda=1e300")],
+        &[("strategy", "fedasync"), ("clock", "constant"), ("aggregate", "median")],
+        &[("clock", "file:path=t.csv,sha256=0a")],
+        &[("partition", "file:path=t.csv,sha256=0a")],
+        &[("init-from", "path=a,sha256=0a")],
+        &[("availability", "rounds:0=5-2")],
+        &[("availability", "rounds:0=1-9")],
+        &[("memory-limit", "12")],
+    ];
+    for given in cases {
+        let keys = given.iter().map(|(flag, value)| {
+            let key = Experiment::keys().into_iter().find(|key| key.id() == *flag).unwrap();
+            (flag, key.path(), value)
+        });
+        let keys: Vec<_> = keys.collect();
+        let each = |form: &dyn Fn(&str, &str, &str) -> String| {
+            keys.iter().map(|(flag, path, value)| form(flag, path, value)).collect::<String>()
+        };
+        let by_flag = refusal(&format!("mlp{}", each(&|flag, _, value| format!(" --{flag} {value}"))));
+        // The command line names the flag and the value before the reason.
+        let reason = by_flag.strip_prefix("invalid value ").and_then(|rest| rest.split_once(">': "));
+        let reason = reason.map_or(by_flag.as_str(), |(_, reason)| reason);
+        let by_set = refusal(&format!("mlp{}", each(&|_, path, value| format!(" --set {path}={value}"))));
+        let lines = each(&|_, path, value| {
+            let is_toml = format!("x = {value}").parse::<Table>().is_ok();
+            if is_toml { format!("{path} = {value}\n") } else { format!("{path} = '{value}'\n") }
+        });
+        std::fs::write(&file, format!("format = 2\n{lines}")).unwrap();
+        let by_file = refusal(&format!("mlp --config {}", file.display()));
+        for other in [by_set, by_file] {
+            assert!(other.ends_with(reason), "{given:?}: {other}\nand by flag: {by_flag}");
+        }
+    }
+}
+
+/// A key of a file that has its default is not given: `fedpipe init` writes all of them.
+#[test]
+fn a_file_with_defaults_alone_has_no_key_without_effect() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("e.toml");
+    let resolved = |text: &str, more: &str| {
+        std::fs::write(&file, text).unwrap();
+        resolved(&format!("mlp --config {}{more}", file.display()))
+    };
+    let all = fedpipe_record::experiment_text::commented().unwrap();
+    resolved(&all, "").unwrap();
+    resolved(&all, " --until-converged --sample poisson:0.1").unwrap();
+    let why = resolved("format = 2\nrounds = 7", " --until-converged").unwrap_err().to_string();
+    assert!(why.starts_with("cannot use ") && why.ends_with("or --until; give --max-rounds 7"), "{why}");
+    resolved("format = 2\nevaluation.fine-tune = 3", " --holdout 0.2").unwrap();
+    let federated = "format = 2\nlocal.uneven = 'uniform:least=1'\nlocal.epochs = 2\ntime.clock = 'constant'";
+    assert!(resolved(federated, " --strategy centralised").unwrap().time.clock.is_none());
+}
+
 #[test]
 fn a_flag_without_effect_is_refused_by_name() {
     let cases = [
@@ -198,6 +285,15 @@ fn a_flag_without_effect_is_refused_by_name() {
         (
             "mlp --holdout-clients 0.5 --evaluate-clients 1",
             "--evaluate-clients has no effect on a run without --holdout;",
+        ),
+        (
+            "mlp --sample poisson:0.1 --fraction 1",
+            "--fraction has no effect on a run with --sample poisson:rate=0.1, which",
+        ),
+        ("mlp --sample poisson:0.1 --set fraction=0.5", "--fraction has no effect"),
+        (
+            "mlp --strategy centralised --min-clients 1",
+            "--min-clients has no effect on a run with --strategy centralised",
         ),
         ("mlp --over s --memory-limit 1G", "--memory-limit has no effect"),
         ("mlp --over s --set execution.cpu-limit=9", "--cpu-limit has no effect"),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use fedpipe_data::{DataError, Scheme};
 use fedpipe_record::{digest::bytes_sha256, file::read_regular, initial_file::InitialFile, names};
-use fedpipe_strategy::clock::TraceFile;
+use fedpipe_spec::pinned_file::PinnedFile;
 
 use crate::{
     error::{Error, Result},
@@ -29,7 +29,7 @@ impl RunDir {
     /// Returns [`Error::Data`] where the file cannot be read, [`Error::Output`] where the copy cannot be written.
     pub(crate) fn keep_split(&self, scheme: &Scheme, other: Option<&Path>) -> Result<Option<PathBuf>> {
         let Some(file) = scheme.split_file() else { return Ok(None) };
-        let name = names::split_file(file.sha256);
+        let name = names::split_file(&file.sha256);
         let kept = self.path.join(&name);
         if !kept.exists() {
             let path = other.map_or_else(|| file.path.to_owned(), |other| other.join(&name));
@@ -45,11 +45,11 @@ impl RunDir {
     /// # Errors
     /// Returns [`Error::Usage`] where the file cannot be read or has changed, [`Error::Output`] where the copy cannot
     /// be written.
-    pub(crate) fn keep_trace(&self, file: &TraceFile<'_>, other: Option<&Path>) -> Result<String> {
-        let copy = names::clock_file(file.sha256);
+    pub(crate) fn keep_trace(&self, file: &PinnedFile, other: Option<&Path>) -> Result<String> {
+        let copy = names::clock_file(&file.sha256);
         let words = ["the clock's file", "has"];
         let (from, bytes) =
-            self.keep(&NamedInput { words, path: file.path, sha256: file.sha256, copy: &copy }, other)?;
+            self.keep(&NamedInput { words, path: &file.path, sha256: &file.sha256, copy: &copy }, other)?;
         String::from_utf8(bytes).map_err(|_| Error::Usage(format!("the clock's file {} is not UTF-8", from.display())))
     }
 
