@@ -142,7 +142,7 @@ fn a_result_that_cannot_be_used_is_refused_with_the_remedy() {
     *weights.last_mut().unwrap() ^= 1;
     fs::write(altered.0.join("model.safetensors"), weights).unwrap();
     let cases = [
-        ("evaluate .", 5, "ledger.jsonl cannot be read: "),
+        ("evaluate .", 5, ". holds no run (no ledger.jsonl); give the directory of a run"),
         ("evaluate out --data nowhere", 4, "there is no file or directory nowhere"),
         ("evaluate altered", 5, "model.safetensors was altered: its SHA-256 is "),
         ("predict out x.npy", 4, "x.npy has examples of the shape [1], but the model was trained on [28, 28]; give"),
@@ -226,7 +226,10 @@ fn a_run_is_watched_from_its_files() {
     let whole = output(&place, "watch out");
     assert!(whole.contains("round 2/2  loss ") && whole.ends_with("results in out\n"), "{whole}");
     let output = place.fedpipe("watch nowhere").output().unwrap();
-    assert!(output.status.code() == Some(5) && stderr(&output).contains("cannot watch nowhere: "), "{output:?}");
+    assert!(
+        output.status.code() == Some(5) && stderr(&output).contains("there is no folder nowhere; give"),
+        "{output:?}"
+    );
     // A host that was killed leaves no result.
     let ledger = String::from_utf8(run.read("ledger.jsonl")).unwrap();
     let cut: Vec<&str> = ledger.lines().filter(|line| !line.contains("\"event\":\"finished\"")).collect();

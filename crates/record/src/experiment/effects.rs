@@ -26,7 +26,7 @@ impl Experiment {
             ("evaluate-every", self.deal().holdout.is_none(), scored),
             ("init-seed", self.init_from.is_some(), "a run with --init-from"),
             ("step-time", !has_clock, "a run without --clock"),
-            ("data", self.data.partition.directory().is_some(), "a run of ready partitions (files)"),
+            ("data", self.data.partition.directory().is_some(), "ready partitions (files)"),
             ("fraction", !sampler.takes_count(), by_chance.as_str()),
         ];
         let of_one = of_one.into_iter().filter(|_| self.strategy.is_centralised()).map(|key| (key, true, one));
