@@ -10,6 +10,7 @@ use fedpipe_host::{Event, Observer, Ready};
 use fedpipe_record::{
     crash::{ClientCrash, Consequence, StrategyCrash},
     experiment::Experiment,
+    finite::Finite,
     round_line::Round,
     summary::{Stop, Summary},
 };
@@ -22,7 +23,7 @@ use crate::screen::{
     dataset_text::dealt_lines,
     live_line::LiveLine,
     output::{print_error, print_progress},
-    run_text::{end_reason, no_progress_warning, numbered, result_lines, round_line, round_name},
+    run_text::{end_reason, finished_line, no_progress_warning, numbered, result_lines, round_line, round_name},
     score_text::score_lines,
 };
 
@@ -36,6 +37,8 @@ pub(crate) struct RunScreen {
     /// The last round, unless the run ends on convergence.
     last_round: Option<u64>,
     directory: PathBuf,
+    /// The round after which a resumed run continues, until its next round begins.
+    resumed_after: Option<u64>,
     /// `true` if the dataset has no known name, so that its contents are said.
     has_own_data: bool,
     tolerance: f64,
@@ -57,6 +60,7 @@ impl RunScreen {
             live: LiveLine::default(),
             last_round: None,
             directory: PathBuf::new(),
+            resumed_after: None,
             has_own_data: false,
             tolerance: 0.0,
             remedy: String::new(),
@@ -76,7 +80,7 @@ impl RunScreen {
             Event::Started { experiment, directory } => self.begin(experiment, directory),
             Event::Resumed { experiment, directory, round, .. } => {
                 self.begin(experiment, directory);
-                self.line(&format!("continuing after round {round} of {}", relative(directory)));
+                self.resumed_after = Some(*round);
             }
             Event::Warning(text) => self.warn(&format!("warning: {text}")),
             Event::Reloaded { round, dylib_sha256 } => {
@@ -141,6 +145,9 @@ impl RunScreen {
     }
 
     fn begin_round(&mut self, round: u64, sampled: &[u32]) {
+        if let Some(last) = self.resumed_after.take() {
+            self.line(&format!("continuing after round {last} of {}", relative(&self.directory)));
+        }
         let left = self.last_round.map(|last| last.saturating_sub(round));
         self.live.begin(round_name(round, self.last_round), sampled.iter().copied(), left);
         self.bar = bar(self.quiet, "{wide_msg}");
@@ -156,8 +163,9 @@ impl RunScreen {
     fn end_round(&mut self, round: &Round) {
         self.bar.finish_and_clear();
         self.live.ended(round.seconds.get());
-        let loss = round.loss.get();
-        self.least_loss = Some(self.least_loss.filter(|least| *least <= loss).unwrap_or(loss));
+        if let Some(loss) = round.loss.map(Finite::get) {
+            self.least_loss = Some(self.least_loss.filter(|least| *least <= loss).unwrap_or(loss));
+        }
         self.show_equal_crashes();
         self.line(&format!("{}  {}", round_name(round.round, self.last_round), round_line(round)));
     }
@@ -191,6 +199,9 @@ impl RunScreen {
             (_, None) => {}
             (Stop::Signal(_) | Stop::Failed(_), Some(reason)) => self.warn(&reason),
             (_, Some(reason)) => self.line(&reason),
+        }
+        if let Some(line) = self.resumed_after.and_then(|_| finished_line(summary)) {
+            self.line(&line);
         }
         if let Some(warning) = no_progress_warning(summary, self.least_loss, &self.remedy) {
             self.warn(&warning);

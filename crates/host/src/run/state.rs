@@ -228,9 +228,9 @@ impl RunState {
         let is_other = !Arc::ptr_eq(&result.output, &result.weights);
         let round = Round {
             round,
-            accuracy: result.score.accuracy,
-            regression: result.score.regression,
-            loss: result.score.loss,
+            accuracy: result.score.and_then(|score| score.accuracy),
+            regression: result.score.and_then(|score| score.regression),
+            loss: result.score.map(|score| score.loss),
             held_out: result.client_scores.held_out.clone(),
             personal: result.client_scores.personal.clone(),
             new_clients: result.client_scores.new_clients.clone(),
@@ -268,14 +268,21 @@ impl RunState {
         self.recorded = position.clone();
     }
 
-    /// Returns the result of the run.
-    pub(super) fn summary(&self, experiment: &Experiment, model: &str, stop: Stop, wall: Duration) -> Summary {
+    /// Returns the result of the run with this model, of which the named tensors stay with the clients.
+    pub(super) fn summary(
+        &self,
+        experiment: &Experiment,
+        (model, local_tensors): (&str, Vec<String>),
+        stop: Stop,
+        wall: Duration,
+    ) -> Summary {
         let facts = RunFacts {
             model,
             dataset: &self.dataset,
             target: &self.target,
             initial: self.initial,
             by_class: self.by_class.clone(),
+            local_tensors,
             weights_sha256: weights_sha256(self.output(experiment)),
             wall_seconds: wall.into(),
             failures: self.failures,
@@ -351,7 +358,7 @@ mod tests {
             weights: Arc::clone(&new),
             output: new,
             server: Slots::from_iter([("m", Slot::F32(Arc::new(weights.to_vec())))]),
-            score: TestScore { loss: finite(0.25), accuracy: Some(finite(0.75)), regression: None },
+            score: Some(TestScore { loss: finite(0.25), accuracy: Some(finite(0.75)), regression: None }),
             client_scores: RoundScores::default(),
         }
     }
@@ -431,7 +438,8 @@ mod tests {
     fn the_summary_counts_all_crashes_and_tells_of_the_last_round() {
         let mut state = state(0.1);
         state.count_crash();
-        let summary = |state: &RunState| state.summary(&Experiment::default(), "m", Stop::Rounds, Duration::ZERO);
+        let summary =
+            |state: &RunState| state.summary(&Experiment::default(), ("m", Vec::new()), Stop::Rounds, Duration::ZERO);
         let before = summary(&state);
         assert_eq!((before.rounds, before.accuracy, before.failures, before.loss_fell), (0, None, 3, None));
         assert_eq!(before.weights_sha256, weights_sha256(&[1.0, 1.0]));
