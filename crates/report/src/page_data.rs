@@ -97,9 +97,10 @@ pub(crate) fn curves(history: &History) -> Vec<CurveFigure> {
     };
     // Without a test set, the curve of all clients that train stands for that of the clients that were scored.
     let has_test_set = history.stretch_of_last_round().experiment.has_test_set();
-    let (of_test_set, errors, errors_in_time) = match has_test_set {
-        true => ("test set", "Errors on the test set", "Errors on the test set by virtual time"),
-        false => ("held-out examples", "Errors on held-out examples", "Errors on held-out examples by virtual time"),
+    let (of_test_set, errors, errors_in_time) = if has_test_set {
+        ("test set", "Errors on the test set", "Errors on the test set by virtual time")
+    } else {
+        ("held-out examples", "Errors on held-out examples", "Errors on held-out examples by virtual time")
     };
     let held_out = if has_test_set { clients(|round| &round.held_out) } else { Vec::new() };
     let figures = vec![

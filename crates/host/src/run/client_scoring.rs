@@ -68,9 +68,10 @@ impl ActiveRun<'_> {
             self.clients.record_isolation(&mut self.journal)?;
             return Ok(RoundScores { held_out, new_clients, personal: None });
         }
-        let held_out = match self.clients.local_tensors()?.is_empty() {
-            true => self.score_each(round, &of_training, weights, &OwnValues::default())?,
-            false => None,
+        let held_out = if self.clients.local_tensors()?.is_empty() {
+            self.score_each(round, &of_training, weights, &OwnValues::default())?
+        } else {
+            None
         };
         let own = self.own_values(&of_training, updates, weights.len())?;
         let personal = self.score_own(round, &of_training, weights, &own)?;
