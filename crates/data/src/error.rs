@@ -272,8 +272,8 @@ pub enum DataError {
     Reported(String),
 }
 
-/// Returns the place of a row in a file. The first row of a table is row 1, since its reader counts in a spreadsheet; that
-/// of an array is row 0, the index that a program gives to it.
+/// Returns the place of a row in a file. The first row of a table is row 1, since its reader counts in a spreadsheet.
+/// That of an array is row 0, the index that a program gives to it.
 pub(crate) fn row_of(path: &Path, row: usize) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let name = name.strip_suffix(".gz").unwrap_or(&name);

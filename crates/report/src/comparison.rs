@@ -64,7 +64,7 @@ impl Comparison {
         Self { keys, groups, repeated }
     }
 
-    /// Returns the first of the measures that every run has: accuracy, RMSE, those of the models that clients use, loss.
+    /// Returns the main measure of all runs.
     pub fn main_measure(&self) -> Measure {
         main_measure(self.runs())
     }
@@ -137,8 +137,8 @@ impl Group {
         paired(&pairs)
     }
 
-    /// Returns the curve of a measure. It ends with the shortest run, since a mean over fewer runs is another one. Where
-    /// a run has no value, its value is on the line between its neighbours.
+    /// Returns the curve of a measure. It ends with the shortest run, since a mean over fewer runs is another one.
+    /// Where a run has no value, its value is on the line between its neighbours.
     pub fn curve(&self, measure: Measure, axis: CurveAxis) -> MeanCurve {
         let curves: Vec<Vec<(f64, f64)>> = self.runs.iter().map(|run| run.curve(measure, axis)).collect();
         let mut places: Vec<f64> = curves.iter().flatten().map(|point| point.0).collect();

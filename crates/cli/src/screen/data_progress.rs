@@ -34,7 +34,7 @@ impl DataProgress {
         }
     }
 
-    /// Returns `true` if the step before hashed something in the same folder: the entries of the cache lie side by side.
+    /// Returns `true` if the step before hashed something in the same folder, where the entries of the cache are.
     fn is_hashed_beside(&mut self, place: &Path) -> bool {
         let folder = place.parent().unwrap_or(place);
         let is_beside = self.hashed == folder;

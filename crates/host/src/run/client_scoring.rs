@@ -45,8 +45,8 @@ impl RoundScores {
 
 impl ActiveRun<'_> {
     /// Scores `weights` on the held-out examples of the clients that the experiment names, if it scores clients after
-    /// this round. A client whose process crashed twice has no score. Where tensors stay with the clients, `weights` are
-    /// no whole model: of the clients that train, the own models alone are scored.
+    /// this round. A client whose process crashed twice has no score. Where tensors stay with the clients, `weights`
+    /// are no whole model: of the clients that train, the own models alone are scored.
     pub(super) fn score_clients(
         &mut self,
         round: u64,
