@@ -1,7 +1,7 @@
 //! The errors of this crate, each as one sentence with the value, the reason and the remedy.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::{counted::counted, file_cause::FileCause};
 
@@ -36,9 +36,9 @@ pub enum DataError {
     LabelColumns { path: PathBuf, sizes: Vec<usize> },
     #[error("{} has the value {value} in row {row}, feature {column}; remove the row, or give it a finite value", path.display())]
     NotFinite { path: PathBuf, row: usize, column: usize, value: f32 },
-    #[error("{} has the label {value} at row {row}; labels are whole numbers from 0 to 65535; renumber them, or give `--target real` for a regression", path.display())]
+    #[error("{} has the label {value} at {}; labels are whole numbers from 0 to 65535; renumber them, or give `--target real` for a regression", path.display(), row_of(path, *row))]
     NotALabel { path: PathBuf, row: usize, value: f64 },
-    #[error("{} has the target {value} at row {row}; remove the row, or give it a finite target", path.display())]
+    #[error("{} has the target {value} at {}; remove the row, or give it a finite target", path.display(), row_of(path, *row))]
     NotATarget { path: PathBuf, row: usize, value: f64 },
     #[error("{flag} has no effect on the data of the reader {reader}; leave it out")]
     NoEffect { flag: &'static str, reader: &'static str },
@@ -68,9 +68,9 @@ pub enum DataError {
     NamesUnderOwn { path: PathBuf, name: String },
     #[error("{} has {classes} names of classes; at most 65536 fit; give another --label, or --target real for a regression", path.display())]
     TooManyClasses { path: PathBuf, classes: usize },
-    #[error("{} has the class {text:?} at row {row} of the test set and no training example of it; add one, or remove the row", path.display())]
+    #[error("{} has the class {text:?} at {} of the test set and no training example of it; add one, or remove the row", path.display(), row_of(path, *row))]
     UnknownClass { path: PathBuf, row: usize, text: String },
-    #[error("{} has the target {text:?} at row {row}, which is no number; {}", path.display(), number_remedy(text, "give another --label, or leave out --target real"))]
+    #[error("{} has the target {text:?} at {}, which is no number; {}", path.display(), row_of(path, *row), number_remedy(text, "give another --label, or leave out --target real"))]
     NoNumber { path: PathBuf, row: usize, text: String },
     #[error("{} has two columns {column}; rename one", path.display())]
     SameColumns { path: PathBuf, column: String },
@@ -82,15 +82,15 @@ pub enum DataError {
     NoFeatures { path: PathBuf, columns: String },
     #[error("{} has the columns {columns}, but the training set has {expected}; give files with the same columns", path.display())]
     OtherColumns { path: PathBuf, columns: String, expected: String },
-    #[error("{} has no value{} in row {row}, column {column} (rows count from 0); give one, or remove the row", path.display(), in_brackets(text))]
+    #[error("{} has no value{} in {}, column {column}; give one, or remove the row", path.display(), in_brackets(text), row_of(path, *row))]
     MissingValue { path: PathBuf, row: usize, column: String, text: String },
-    #[error("{} has a line break in row {row}, column {column} (rows count from 0); close the quote before it, or remove it", path.display())]
+    #[error("{} has a line break in {}, column {column}; close the quote before it, or remove it", path.display(), row_of(path, *row))]
     LineBreak { path: PathBuf, row: usize, column: String },
     #[error("{} has no name for column {column} (columns count from 0); name it in the first line, or remove it (pandas writes row numbers there; save with index=False)", path.display())]
     UnnamedColumn { path: PathBuf, column: usize },
     #[error("{} names the classes {names}, but the training set {expected}; give files with the same names", path.display())]
     OtherNames { path: PathBuf, names: String, expected: String },
-    #[error("{} has {text:?} in row {row}, column {column}, which is no finite number of 32 bits (rows count from 0); {}", path.display(), number_remedy(text, "encode the column as numbers, or remove it"))]
+    #[error("{} has {text:?} in {}, column {column}, which is no finite number of 32 bits; {}", path.display(), row_of(path, *row), number_remedy(text, "encode the column as numbers, or remove it"))]
     FeatureText { path: PathBuf, row: usize, column: String, text: String },
     #[error("{} has no rows; give a file with at least one", path.display())]
     NoRows { path: PathBuf },
@@ -104,7 +104,7 @@ pub enum DataError {
     NoParquet { path: PathBuf },
     #[error("{} cannot be read as a Parquet file: {reason}; write it again, with the compression snappy or zstd", path.display())]
     Parquet { path: PathBuf, reason: String },
-    #[error("{} has {value} in row {row}, column {column} (rows count from 0), which is no value of such a column; cast it to numbers or texts, or remove the column", path.display())]
+    #[error("{} has {value} in {}, column {column}, which is no value of such a column; cast it to numbers or texts, or remove the column", path.display(), row_of(path, *row))]
     ColumnType { path: PathBuf, row: usize, column: String, value: String },
     #[error("{} cannot be read as a NumPy array: {reason}", path.display())]
     Npy { path: PathBuf, reason: String },
@@ -134,7 +134,7 @@ pub enum DataError {
     FeatureTypes { path: PathBuf, test: &'static str, train: &'static str },
     #[error("the files in {} are altered: the dataset has the SHA-256 {sha256}, but the published one is {published}; delete them and run again", place.display())]
     Altered { place: PathBuf, sha256: String, published: String },
-    #[error("{} has the label {label} at row {row}, but the classes are 0 to {}; correct the label, or the number of classes", path.display(), classes.saturating_sub(1))]
+    #[error("{} has the label {label} at {}, but the classes are 0 to {}; correct the label, or the number of classes", path.display(), row_of(path, *row), classes.saturating_sub(1))]
     Label { path: PathBuf, row: usize, label: u32, classes: u32 },
 
     #[error(
@@ -270,6 +270,15 @@ pub enum DataError {
     /// The error of a client about its data, as one sentence.
     #[error("{0}")]
     Reported(String),
+}
+
+/// Returns the place of a row in a file. The first row of a table is row 1, since its reader counts in a spreadsheet.
+/// That of an array is row 0, the index that a program gives to it.
+pub(crate) fn row_of(path: &Path, row: usize) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let name = name.strip_suffix(".gz").unwrap_or(&name);
+    let is_table = [".csv", ".tsv", ".parquet"].iter().any(|ending| name.ends_with(ending));
+    if is_table { format!("row {} below the names", row + 1) } else { format!("row {row}") }
 }
 
 /// Returns a text that stands for a missing value, unless it is empty.

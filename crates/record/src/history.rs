@@ -9,6 +9,7 @@ use std::{
 
 pub use self::stretch::{DealtLine, DylibLine, ReadyLine, Stretch};
 use crate::{
+    build::Build,
     by_class::ByClass,
     checkpoint::Checkpoint,
     crash::Consequence,
@@ -238,6 +239,22 @@ impl History {
     /// Returns the place after the first line, which holds the experiment.
     pub fn started(&self) -> &Position {
         &self.positions[1]
+    }
+
+    /// Returns the builds that made the run, each once, but for this one.
+    pub fn other_builds(&self, this: &Build) -> Vec<Build> {
+        let mut builds = Vec::new();
+        for line in &self.lines {
+            let build = match line {
+                Line::Started { build, .. } => build,
+                Line::Resumed { build: Some(build), .. } => build,
+                _ => continue,
+            };
+            if build != this && !builds.contains(build) {
+                builds.push(build.clone());
+            }
+        }
+        builds
     }
 
     /// Returns the number of lines after `position`.

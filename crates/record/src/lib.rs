@@ -5,20 +5,21 @@
 //!   keys; [`configuration`]: all values as text;
 //! - [`catalogue`]: the tables of the things that an experiment can name;
 //! - [`line`](mod@line): the lines of `ledger.jsonl` and their chain; [`round_line`], [`regression`],
-//!   [`crash`], [`cause`], [`identity`];
+//!   [`crash`], [`cause`], [`identity`], [`build`];
 //! - [`history`]: a ledger, read back; [`partition_table`]: the examples of each client by class;
 //! - [`client_scores`]: the scores on held-out examples; [`by_class`]: those of each class; [`target`]: the score to be
 //!   reached; [`evaluated_clients`]: the clients that are scored;
 //! - [`initial_file`]: the file of initial weights that an experiment names;
 //! - [`timeline`]: the times of messages, epochs and phases;
 //! - [`checkpoint`]: the state after a round; [`client_state`]: that of one client;
-//! - [`summary`] and [`weights`]: the results; [`run_overview`]: a run in some lines;
+//! - [`summary`] and [`weights`]: the results; [`run_overview`]: a run in some lines; [`measure`]: its numbers;
 //! - [`sweep`]: a grid of runs; [`run_folder`]: the refusal of a folder that holds no run;
 //! - [`digest`], [`finite`], [`number_text`], [`names`], [`file`](mod@file): hashes, numbers, file names, reading.
 //!
 //! The host writes the run directory and locks it.
 
 pub mod availability;
+pub mod build;
 pub mod by_class;
 pub mod catalogue;
 pub mod cause;
@@ -43,6 +44,7 @@ pub mod initial_file;
 pub mod key_names;
 pub mod key_value;
 pub mod line;
+pub mod measure;
 pub mod memory_limit;
 pub mod names;
 pub mod number_text;

@@ -9,6 +9,7 @@ use fedpipe_protocol::InForce;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    build::Build,
     by_class::ByClass,
     crash::{ClientCrash, StrategyCrash},
     digest::bytes_sha256,
@@ -31,7 +32,8 @@ pub struct Position {
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Line<'a> {
     Started {
-        fedpipe: Cow<'a, str>,
+        #[serde(flatten)]
+        build: Build,
         cpu: Cpu,
         experiment: Cow<'a, Experiment>,
     },
@@ -76,6 +78,9 @@ pub enum Line<'a> {
         round: u64,
         /// Lines that came after that checkpoint and were cut off; their rounds come again.
         cut_lines: u64,
+        /// The build that continues the run; left out by one before it was recorded.
+        #[serde(flatten)]
+        build: Option<Build>,
         cpu: Cpu,
         /// The differences that were overruled with `--force` since the rounds before.
         #[serde(default, skip_serializing_if = "<[String]>::is_empty")]

@@ -46,19 +46,22 @@ impl TimedUpdate {
 pub struct Round {
     /// The number of the round, from 1.
     pub round: u64,
-    /// The accuracy of the new global weights on the test set, from 0 to 1; left out for a real target.
+    /// The accuracy of the new global weights on the test set, from 0 to 1; left out for a real target, and if tensors
+    /// stay with the clients, of which the global weights have the initial values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<Finite>,
-    /// The errors of the new global weights on the test set: `rmse`, `mae` and `r2`; left out for classes.
+    /// The errors of the new global weights on the test set: `rmse`, `mae` and `r2`; left out for classes, and if
+    /// tensors stay with the clients.
     #[serde(flatten)]
     pub regression: Option<Regression>,
-    /// Mean test loss of the new global weights.
-    pub loss: Finite,
+    /// Mean test loss of the new global weights; left out if tensors stay with the clients.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<Finite>,
     /// The scores of the new global weights on the held-out examples of clients that train; left out if the clients
-    /// were not scored.
+    /// were not scored, and if tensors stay with them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_out: Option<ClientScores>,
-    /// The same of the same clients, each with its own values of the model's local tensors; left out if there are none.
+    /// The scores of the clients that have a model of their own, each with that; left out if there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub personal: Option<ClientScores>,
     /// The scores of the new global weights on the held-out examples of clients that never train.
@@ -136,7 +139,7 @@ impl Round {
             round,
             accuracy: None,
             regression: None,
-            loss: zero,
+            loss: Some(zero),
             held_out: None,
             personal: None,
             new_clients: None,
@@ -161,6 +164,11 @@ impl Round {
             updates: Vec::new(),
             late: Vec::new(),
         }
+    }
+
+    /// Returns the scores of the models that the clients use: their own, or the global one.
+    pub fn used_models(&self) -> Option<&ClientScores> {
+        self.personal.as_ref().or(self.held_out.as_ref())
     }
 
     /// Returns the SHA-256 of the weights that are the result of a run which ends with this round.

@@ -9,14 +9,15 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    client_scores::ClientScores,
     configuration::{Configuration, SEEDS},
     error::Result,
     finite::Finite,
     history::History,
+    measure::{CurveAxis, Measure},
     names::{EXPERIMENT, LEDGER},
     round_line::Round,
     summary::Stop,
+    target::{MeasuredOn, TargetScore, TargetTime},
 };
 
 /// A run in some lines.
@@ -46,6 +47,12 @@ pub struct RunOverview {
     pub initial: Option<Round>,
     /// The seconds of the run; of a resumed run at least those of its rounds.
     pub seconds: f64,
+    /// `true` if there is a common test set; `false` if each client has its own test examples.
+    pub has_test_set: bool,
+    /// The examples on which a target is measured.
+    pub measured_on: MeasuredOn,
+    /// The time until the target of the experiment; `None` if it has none.
+    pub target: Option<TargetTime>,
     /// SHA-256 of the last weights; `None` before the first round.
     pub weights_sha256: Option<String>,
 }
@@ -63,63 +70,6 @@ pub enum RunStatus {
     Interrupted,
     /// A round failed.
     Failed,
-}
-
-/// A number that measures the result of a run.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, strum::Display, strum::EnumString, strum::VariantNames,
-)]
-#[serde(rename_all = "kebab-case")]
-#[strum(serialize_all = "kebab-case")]
-pub enum Measure {
-    /// The accuracy on the test set, in percent.
-    Accuracy,
-    /// The mean loss on the test set.
-    Loss,
-    /// The root of the mean squared error on the test set.
-    Rmse,
-    /// The coefficient of determination on the test set.
-    R2,
-    /// The accuracy on the held-out examples of the clients that train, in percent.
-    HeldOut,
-    /// The accuracy on the held-out examples of the model that a client uses, in percent: its own, or the global one.
-    Personal,
-}
-
-impl Measure {
-    /// Returns the value of a round; `None` for a round without it.
-    pub fn of(self, round: &Round) -> Option<f64> {
-        self.share_of(round).map(|value| self.scale() * value)
-    }
-
-    /// Returns the value of a round as the ledger has it: an accuracy is at most 1.
-    fn share_of(self, round: &Round) -> Option<f64> {
-        let accuracy =
-            |scores: &Option<ClientScores>| scores.as_ref().and_then(|scores| scores.accuracy).map(|of| of.mean);
-        let value = match self {
-            Self::Accuracy => round.accuracy,
-            Self::Loss => Some(round.loss),
-            Self::Rmse => round.regression.map(|errors| errors.rmse),
-            Self::R2 => round.regression.and_then(|errors| errors.r2),
-            Self::HeldOut => accuracy(&round.held_out),
-            Self::Personal => accuracy(&round.personal).or_else(|| accuracy(&round.held_out)),
-        };
-        value.map(Finite::get)
-    }
-
-    /// Returns `true` if a greater value is better.
-    pub fn is_gain(self) -> bool {
-        matches!(self, Self::Accuracy | Self::R2 | Self::HeldOut | Self::Personal)
-    }
-
-    /// Returns `true` for a share in percent.
-    pub fn is_percent(self) -> bool {
-        matches!(self, Self::Accuracy | Self::HeldOut | Self::Personal)
-    }
-
-    fn scale(self) -> f64 {
-        if self.is_percent() { 100.0 } else { 1.0 }
-    }
 }
 
 impl RunOverview {
@@ -141,7 +91,7 @@ impl RunOverview {
         let initial = history.initial.map(|score| Round {
             accuracy: score.accuracy,
             regression: score.regression,
-            loss: score.loss,
+            loss: Some(score.loss),
             ..Round::blank(0)
         });
         Ok(Self {
@@ -155,45 +105,86 @@ impl RunOverview {
             seeds: [experiment.seed.0, experiment.data_seed(), experiment.init_seed(), experiment.sample_seed()],
             clients: experiment.clients.count,
             initial,
+            has_test_set: experiment.has_test_set(),
+            measured_on: experiment.measured_on(),
+            target: experiment.until.map(|target| target.time(experiment.measured_on(), &history.rounds)),
             seconds: if of_session > of_rounds { of_session } else { of_rounds },
             weights_sha256: history.rounds.last().map(|round| round.weights_sha256.clone()),
             rounds: history.rounds,
         })
     }
 
-    /// Returns the dataset, its `target` and `label`, and `true` for a real target. The results of runs that differ in
-    /// one of them have no order.
-    pub fn task(&self) -> ([Option<&str>; 3], bool) {
-        let is_real = self.rounds.last().is_some_and(|round| round.regression.is_some());
-        let [target, label] = ["data.target", "data.label"].map(|key| self.configuration.get(key));
-        ([self.identity.get("dataset"), target, label], is_real)
+    /// Returns a finished run of one configuration with these rounds and no other record, which tests fill in.
+    pub fn blank(rounds: Vec<Round>) -> Self {
+        Self {
+            directory: PathBuf::from("x"),
+            began: None,
+            state: RunStatus::Finished,
+            failure: None,
+            configuration: Configuration::default(),
+            model: "mlp".into(),
+            identity: Configuration::default(),
+            seeds: [0; 4],
+            clients: 4,
+            rounds,
+            initial: None,
+            seconds: 1.0,
+            has_test_set: true,
+            measured_on: MeasuredOn::TestSet,
+            target: None,
+            weights_sha256: None,
+        }
     }
 
-    /// Returns the last value of a measure; `None` if no round has it.
+    /// Returns the run with the time until another target than that of its experiment.
+    pub fn with_target(mut self, target: TargetScore) -> Self {
+        self.target = Some(target.time(self.measured_on, &self.rounds));
+        self
+    }
+
+    /// Returns the dataset, its `target` and `label`. The results of runs that differ in one of them have no order.
+    pub fn task(&self) -> [Option<&str>; 3] {
+        let [target, label] = ["data.target", "data.label"].map(|key| self.configuration.get(key));
+        [self.identity.get("dataset"), target, label]
+    }
+
+    /// Returns the last value of a measure, or that of the whole run; `None` if no round has it.
     pub fn last(&self, measure: Measure) -> Option<f64> {
-        self.rounds.iter().rev().find_map(|round| measure.of(round))
+        self.time(measure).or_else(|| self.rounds.iter().rev().find_map(|round| measure.of(round)))
     }
 
     /// Returns the last value of a measure as the ledger has it: an accuracy is at most 1.
     pub fn last_share(&self, measure: Measure) -> Option<f64> {
-        self.rounds.iter().rev().find_map(|round| measure.share_of(round))
+        self.time(measure).or_else(|| self.rounds.iter().rev().find_map(|round| measure.share_of(round)))
     }
 
-    /// Returns the values of a measure by round, the initial weights first.
-    pub fn curve(&self, measure: Measure) -> impl Iterator<Item = (u64, f64)> {
-        let rounds = self.initial.iter().chain(&self.rounds);
-        rounds.filter_map(move |round| Some((round.round, measure.of(round)?)))
+    /// Returns the value of a measure of the whole run; `None` for another measure, and before the target.
+    fn time(&self, measure: Measure) -> Option<f64> {
+        let target = self.target.as_ref();
+        let seconds = match measure {
+            Measure::Seconds => return Some(self.seconds),
+            Measure::RoundsToTarget => return Some(target?.round? as f64),
+            Measure::SecondsToTarget => target?.seconds,
+            Measure::VirtualSeconds => self.rounds.last()?.virtual_seconds,
+            Measure::VirtualSecondsToTarget => target?.virtual_seconds,
+            _ => None,
+        };
+        seconds.map(Finite::get)
+    }
+
+    /// Returns the values of a measure over an axis. The initial weights come first, at 0, if a round has the measure.
+    pub fn curve(&self, measure: Measure, axis: CurveAxis) -> Vec<(f64, f64)> {
+        let places = axis.places(&self.rounds);
+        let points = self.rounds.iter().zip(places).filter_map(|(round, place)| Some((place?, measure.of(round)?)));
+        let points: Vec<(f64, f64)> = points.collect();
+        let initial = self.initial.as_ref().filter(|_| !points.is_empty()).and_then(|round| measure.of(round));
+        initial.map(|value| (0.0, value)).into_iter().chain(points).collect()
     }
 
     /// Returns the text of a key, or of a seed that is that of `seed`; `None` if the experiment leaves the key out.
     pub fn value(&self, path: &str) -> Option<String> {
         let seed = || SEEDS.iter().position(|seed| *seed == path).map(|place| self.seeds[place].to_string());
         self.configuration.get(path).map(str::to_owned).or_else(seed)
-    }
-
-    /// Returns the seconds as a number that JSON holds.
-    pub fn wall_seconds(&self) -> Option<Finite> {
-        self.seconds.try_into().ok()
     }
 }
 
@@ -237,21 +228,28 @@ fn identity(history: &History) -> Configuration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{client_scores::ClientScore, regression::Regression};
 
     #[test]
-    fn a_measure_is_in_the_units_of_a_reader() {
+    fn a_run_has_the_time_until_a_target_and_curves_over_each_axis() {
         let finite = |number: f64| Finite::try_from(number).unwrap();
-        let regression = Some(Regression { rmse: finite(3.0), mae: finite(2.0), r2: None });
-        let round = Round { accuracy: Some(finite(0.85)), regression, loss: finite(0.5), ..Round::blank(1) };
-        let score = ClientScore { client: 0, examples: 4, correct: Some(3), errors: None, loss_sum: 1.0 };
-        let round = Round { personal: ClientScores::new(&[score]).unwrap(), ..round };
-        let values =
-            [Measure::Accuracy, Measure::Loss, Measure::Rmse, Measure::R2, Measure::HeldOut, Measure::Personal];
-        let expected = [Some(85.0), Some(0.5), Some(3.0), None, None, Some(75.0)];
-        assert_eq!(values.map(|measure| measure.of(&round)), expected);
-        assert_eq!("held-out".parse(), Ok(Measure::HeldOut));
-        assert_eq!(Measure::R2.to_string(), "r2");
+        let round = |number, accuracy| Round {
+            accuracy: Some(finite(accuracy)),
+            seconds: finite(0.5),
+            virtual_seconds: Some(finite(10.0 * number as f64)),
+            ..Round::blank(number)
+        };
+        let initial = Round { accuracy: Some(finite(0.1)), ..Round::blank(0) };
+        let run = RunOverview { initial: Some(initial), ..RunOverview::blank(vec![round(1, 0.5), round(2, 0.75)]) };
+        let curve = |axis| run.curve(Measure::Accuracy, axis);
+        assert_eq!(curve(CurveAxis::Round), [(0.0, 10.0), (1.0, 50.0), (2.0, 75.0)]);
+        assert_eq!(curve(CurveAxis::VirtualSeconds), [(0.0, 10.0), (10.0, 50.0), (20.0, 75.0)]);
+        assert_eq!(run.curve(Measure::Personal, CurveAxis::Round), [], "no round has the measure");
+        let times = |run: &RunOverview| Measure::TIMES.map(|measure| run.last(measure));
+        assert_eq!(times(&run), [None, Some(1.0), None, Some(20.0), None]);
+        let reached = run.clone().with_target("accuracy=0.6".parse().unwrap());
+        assert_eq!(times(&reached), [Some(2.0), Some(1.0), Some(1.0), Some(20.0), Some(20.0)]);
+        let missed = run.with_target("accuracy=0.8".parse().unwrap());
+        assert_eq!(times(&missed), [None, Some(1.0), None, Some(20.0), None]);
     }
 
     #[test]

@@ -34,20 +34,20 @@ pub struct Summary {
     pub partition: String,
     /// The run's seed.
     pub seed: u64,
-    /// The accuracy of the final weights on the test set, from 0 to 1; left out for a real target, and if no round was
-    /// completed.
+    /// The accuracy of the final weights on the test set, from 0 to 1; left out for a real target, if no round was
+    /// completed, and if there are [local tensors](Self::local_tensors).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<Finite>,
-    /// The errors of the final weights on the test set: `rmse`, `mae` and `r2`; left out for classes, and if no round
-    /// was completed.
+    /// The errors of the final weights on the test set: `rmse`, `mae` and `r2`; left out for classes, if no round was
+    /// completed, and if there are local tensors.
     #[serde(flatten)]
     pub regression: Option<Regression>,
-    /// Mean test loss of the final weights.
+    /// Mean test loss of the final weights; `None` if no round was completed, and if there are local tensors.
     pub loss: Option<Finite>,
     /// The scores on the held-out examples of clients that train, as the last round has them that scored clients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_out: Option<ClientScores>,
-    /// The same of the same clients, each with its own values of the model's local tensors.
+    /// The scores after the same round of the clients that have a model of their own, each with that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub personal: Option<ClientScores>,
     /// The scores on the held-out examples of clients that never train.
@@ -75,6 +75,10 @@ pub struct Summary {
     /// `true` if a round was better than the initial weights and than a guess; `None` if that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_fell: Option<bool>,
+    /// The tensors that stay with each client, of which the final weights have the initial values; left out if there
+    /// are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub local_tensors: Vec<String>,
     /// SHA-256 of the final weights: little-endian f32 in layout order.
     pub weights_sha256: String,
     /// From the start of the process to the end of the last round.
@@ -121,6 +125,8 @@ pub struct RunFacts<'r> {
     pub initial: Option<InitialScore>,
     /// The scores of the final weights by class.
     pub by_class: Option<ByClass>,
+    /// The names of the tensors that stay with each client.
+    pub local_tensors: Vec<String>,
     /// SHA-256 of the final weights.
     pub weights_sha256: String,
     /// From the start of the process to the end of the last round.
@@ -140,21 +146,22 @@ pub struct RunFacts<'r> {
 fn loss_fell(initial: Option<Finite>, classes: Option<u32>, rounds: &[Round]) -> Option<bool> {
     let is_global = rounds.iter().all(|round| round.personal.is_none());
     let initial = initial.filter(|_| !rounds.is_empty() && is_global)?.get();
-    let beats_a_guess = |round: &Round| match (classes.map(f64::from), round.accuracy) {
-        (Some(classes), Some(accuracy)) => round.loss.get() < libm::log(classes) || accuracy.get() > 1.5 / classes,
+    let losses: Vec<f64> = rounds.iter().map(|round| round.loss.map(Finite::get)).collect::<Option<_>>()?;
+    let beats_a_guess = |(round, loss): (&Round, f64)| match (classes.map(f64::from), round.accuracy) {
+        (Some(classes), Some(accuracy)) => loss < libm::log(classes) || accuracy.get() > 1.5 / classes,
         _ => round.regression.is_some_and(|errors| errors.beats_the_mean()),
     };
-    Some(rounds.iter().any(|round| round.loss.get() < initial && beats_a_guess(round)))
+    Some(rounds.iter().zip(losses).any(|(round, loss)| loss < initial && beats_a_guess((round, loss))))
 }
 
 impl Summary {
     /// Returns the summary of a run with these rounds, from 1 on.
     pub fn new(experiment: &Experiment, rounds: &[Round], facts: RunFacts<'_>) -> Self {
-        let RunFacts { model, dataset, target, initial, by_class, weights_sha256, wall_seconds, failures, stopped } =
-            facts;
-        let last_with =
-            |scores: fn(&Round) -> &Option<ClientScores>| rounds.iter().rev().find_map(|round| scores(round).clone());
+        let RunFacts { model, dataset, target, initial, .. } = facts;
+        let RunFacts { by_class, local_tensors, weights_sha256, wall_seconds, failures, stopped, .. } = facts;
         let last = rounds.last();
+        // A strategy before the last one may have had models of the clients' own, or none.
+        let scored = rounds.iter().rev().find(|round| round.used_models().is_some());
         let initial_loss = initial.map(|score| score.loss);
         Self {
             model: model.to_owned(),
@@ -167,15 +174,10 @@ impl Summary {
             seed: experiment.seed.0,
             accuracy: last.and_then(|round| round.accuracy),
             regression: last.and_then(|round| round.regression),
-            loss: last.map(|round| round.loss),
-            held_out: last_with(|round| &round.held_out),
-            // A strategy before the last one may have had models of the clients' own.
-            personal: rounds
-                .iter()
-                .rev()
-                .find(|round| round.held_out.is_some())
-                .and_then(|round| round.personal.clone()),
-            new_clients: last_with(|round| &round.new_clients),
+            loss: last.and_then(|round| round.loss),
+            held_out: scored.and_then(|round| round.held_out.clone()),
+            personal: scored.and_then(|round| round.personal.clone()),
+            new_clients: rounds.iter().rev().find_map(|round| round.new_clients.clone()),
             by_class,
             class_names: target.given_names().to_vec(),
             target: experiment.until.map(|target| target.time(experiment.measured_on(), rounds)),
@@ -183,6 +185,7 @@ impl Summary {
             initial_rmse: initial.and_then(|score| score.regression).map(|errors| errors.rmse),
             initial_loss,
             loss_fell: loss_fell(initial_loss, target.class_count(), rounds),
+            local_tensors,
             weights_sha256,
             wall_seconds,
             virtual_seconds: last.and_then(|round| round.virtual_seconds),
@@ -218,7 +221,7 @@ mod tests {
 
     /// Returns a round without a correct prediction.
     fn round(loss: f64) -> Round {
-        Round { loss: finite(loss), accuracy: Some(Finite::ZERO), clients: 1, ..Round::blank(1) }
+        Round { loss: Some(finite(loss)), accuracy: Some(Finite::ZERO), clients: 1, ..Round::blank(1) }
     }
 
     #[test]
@@ -228,6 +231,9 @@ mod tests {
         assert_eq!(loss_fell(initial, Some(10), &[round(1.0)]), Some(false));
         assert_eq!(loss_fell(initial, Some(10), &[]), None);
         assert_eq!(loss_fell(None, Some(10), &[round(0.5)]), None);
+        // Where tensors stay with the clients, there is no test loss.
+        let unscored = Round { loss: None, accuracy: None, ..round(0.5) };
+        assert_eq!(loss_fell(initial, Some(10), &[round(0.5), unscored]), None);
         // A guess among 10 classes has a loss of ln 10, and an accuracy of 0.1.
         let initial = Some(finite(2.385));
         let guess = |accuracy: f64| Round { accuracy: Some(finite(accuracy)), ..round(2.307) };

@@ -62,7 +62,7 @@ impl Metric {
         let Scored { accuracy, loss, errors } = Scored::of(on, round)?;
         match self {
             Self::Accuracy => accuracy,
-            Self::Loss => Some(loss),
+            Self::Loss => loss,
             Self::Rmse => errors.map(|errors| errors.rmse),
             Self::Mae => errors.map(|errors| errors.mae),
             Self::R2 => errors.and_then(|errors| errors.r2),
@@ -73,7 +73,7 @@ impl Metric {
 /// The scores of a round on the examples of a target.
 struct Scored {
     accuracy: Option<Finite>,
-    loss: Finite,
+    loss: Option<Finite>,
     errors: Option<Regression>,
 }
 
@@ -83,9 +83,9 @@ impl Scored {
     fn of(on: MeasuredOn, round: &Round) -> Option<Self> {
         match on {
             MeasuredOn::TestSet => Some(Self { accuracy: round.accuracy, loss: round.loss, errors: round.regression }),
-            MeasuredOn::HeldOut => round.personal.as_ref().or(round.held_out.as_ref()).map(|scores| Self {
+            MeasuredOn::HeldOut => round.used_models().map(|scores| Self {
                 accuracy: scores.accuracy.map(|of| of.mean),
-                loss: scores.loss.mean,
+                loss: Some(scores.loss.mean),
                 errors: scores.errors,
             }),
         }
@@ -138,6 +138,11 @@ impl TargetScore {
         Some(format!("--until {metric} needs {reason}"))
     }
 
+    /// Returns the score, without what the run does then.
+    pub fn score(self) -> String {
+        format!("{}={}", self.metric, self.value)
+    }
+
     /// Returns the time until the first of these rounds, from 1 on, that reached the target.
     pub fn time(self, on: MeasuredOn, rounds: &[Round]) -> TargetTime {
         let reached = rounds.iter().position(|round| self.is_reached(on, round));
@@ -161,9 +166,8 @@ impl TargetScore {
 
 impl fmt::Display for TargetScore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { metric, value, stops } = self;
-        let goes_on = if *stops { "" } else { ",stop=false" };
-        write!(f, "{metric}={value}{goes_on}")
+        let goes_on = if self.stops { "" } else { ",stop=false" };
+        write!(f, "{}{goes_on}", self.score())
     }
 }
 
@@ -216,8 +220,8 @@ mod tests {
 
     fn round(number: u64, accuracy: f64, loss: f64) -> Round {
         let finite = |number: f64| Finite::try_from(number).unwrap();
-        let (accuracy, loss) = (finite(accuracy), finite(loss));
-        Round { accuracy: Some(accuracy), loss, seconds: finite(0.5), ..Round::blank(number) }
+        let (accuracy, loss) = (Some(finite(accuracy)), Some(finite(loss)));
+        Round { accuracy, loss, seconds: finite(0.5), ..Round::blank(number) }
     }
 
     #[test]
@@ -266,6 +270,8 @@ mod tests {
     fn a_round_whose_clients_were_not_scored_reached_nothing_on_held_out_examples() {
         let target: TargetScore = "accuracy=0.5".parse().unwrap();
         let unscored = round(1, 1.0, 0.0);
+        let without_global = Round { accuracy: None, loss: None, ..unscored.clone() };
+        assert!(!target.is_reached(MeasuredOn::TestSet, &without_global));
         assert!(target.is_reached(MeasuredOn::TestSet, &unscored));
         assert!(!target.is_reached(MeasuredOn::HeldOut, &unscored));
         let score = ClientScore { client: 0, examples: 2, correct: Some(1), errors: None, loss_sum: 3.0 };

@@ -66,10 +66,11 @@ function lineChart(figure, spec) {
     svg(root, "line", { class: "axis", x1: left, x2: width - 12, y1: y(value), y2: y(value) });
     svg(root, "text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, short(value) + (spec.unit || ""));
   }
-  for (const value of ticks(xs[0], xs[1], Math.floor(width / 70)).filter(Number.isInteger)) {
-    svg(root, "text", { x: x(value), y: height - bottom + 18, "text-anchor": "middle" }, value);
+  // There is no half round.
+  for (const value of ticks(xs[0], xs[1], Math.floor(width / 70)).filter(value => spec.x || Number.isInteger(value))) {
+    svg(root, "text", { x: x(value), y: height - bottom + 18, "text-anchor": "middle" }, spec.x ? short(value) : value);
   }
-  svg(root, "text", { x: (left + width) / 2, y: height - 4, "text-anchor": "middle" }, "round");
+  svg(root, "text", { x: (left + width) / 2, y: height - 4, "text-anchor": "middle" }, spec.x || "round");
   for (const band of bands) {
     const there = band.points.map(point => `${x(point[0])},${y(point[1])}`);
     const back = band.points.slice().reverse().map(point => `${x(point[0])},${y(point[2])}`);
@@ -94,7 +95,7 @@ function lineChart(figure, spec) {
     const at = xs[0] + (event.offsetX - left) / (width - left - 12) * (xs[1] - xs[0]);
     spec.series.forEach((series, index) => {
       const near = series.points.reduce((best, point) => Math.abs(point[0] - at) < Math.abs(best[0] - at) ? point : best);
-      values[index].textContent = `${short(near[1])}${spec.unit || ""} (${near[0]})`;
+      values[index].textContent = `${short(near[1])}${spec.unit || ""} (${spec.x ? short(near[0]) : near[0]})`;
       rule.setAttribute("x1", x(near[0])); rule.setAttribute("x2", x(near[0]));
     });
   });

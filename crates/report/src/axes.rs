@@ -1,7 +1,8 @@
-//! Charts over the rounds of a run: their axes, ranges and ticks.
+//! Charts over the rounds or the time of a run: their axes, ranges and ticks.
 
 use std::ops::Range;
 
+use fedpipe_record::measure::CurveAxis;
 use plotters::{
     coord::{
         ranged1d::{BoldPoints, Ranged},
@@ -17,29 +18,33 @@ const TICKS: usize = 7;
 
 pub(crate) type Chart<'a, 'b> = ChartContext<'a, BitMapBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
-/// Draws the axes of a chart of `values` by round, of which the vertical one has this name.
+/// Draws the axes of a chart of `values` over an axis, of which the vertical one has this name.
 ///
 /// # Errors
 /// Returns those of drawing.
-pub(crate) fn chart_of_rounds<'a, 'b>(
+pub(crate) fn chart<'a, 'b>(
     area: &'a Area<'b>,
     margin: u32,
-    (rounds, values): (Range<f64>, Range<f64>),
-    name: &str,
+    (places, values): (Range<f64>, Range<f64>),
+    (axis, name): (CurveAxis, &str),
 ) -> Result<Chart<'a, 'b>, Box<dyn std::error::Error>> {
     let mut chart = ChartBuilder::on(area)
         .margin(margin)
         .x_label_area_size(44)
         .y_label_area_size(axis_width(area, &values))
-        .build_cartesian_2d(rounds, values)?;
+        .build_cartesian_2d(places, values)?;
     chart
         .configure_mesh()
-        .x_desc("round")
+        .x_desc(axis.name())
         .y_desc(name)
         .x_labels(10)
         .y_labels(TICKS)
         // Ticks between two rounds have no label: there is no half round.
-        .x_label_formatter(&|x| if (x - x.round()).abs() < 1e-6 { format!("{x:.0}") } else { String::new() })
+        .x_label_formatter(&|x| match axis {
+            CurveAxis::Round if (x - x.round()).abs() >= 1e-6 => String::new(),
+            CurveAxis::Round => format!("{x:.0}"),
+            _ => tick(*x),
+        })
         .y_label_formatter(&|&y| tick(y))
         .label_style(("sans-serif", 15))
         .axis_desc_style(("sans-serif", 16))

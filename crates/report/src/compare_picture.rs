@@ -1,13 +1,16 @@
 //! `compare.png`: the curves of groups of runs in one picture, as means with bands of one standard deviation.
 
-use fedpipe_record::{number_text::rounded, run_overview::Measure};
+use fedpipe_record::{
+    measure::{CurveAxis, Measure},
+    number_text::rounded,
+};
 use plotters::{
     prelude::*,
     style::text_anchor::{HPos, Pos, VPos},
 };
 
 use crate::{
-    axes::{chart_of_rounds, range},
+    axes::{chart, range},
     canvas::{Area, Drawn, drawable, png_of},
     comparison::{Comparison, MeanCurve},
     statistics::Spread,
@@ -49,13 +52,20 @@ struct Drawing {
     curves: Vec<MeanCurve>,
 }
 
-/// Returns the picture of a comparison as a PNG file. Each measure has a panel.
+/// Returns the picture of a comparison over an axis as a PNG file. Each measure of rounds has a panel; the time of a
+/// whole run has no curve.
 ///
 /// # Errors
 /// Returns those of drawing.
-pub fn compare(comparison: &Comparison, measures: &[Measure], title: &str) -> anyhow::Result<Vec<u8>> {
+pub fn compare(
+    comparison: &Comparison,
+    (measures, axis): (&[Measure], CurveAxis),
+    title: &str,
+) -> anyhow::Result<Vec<u8>> {
+    let has_points = |measure: &Measure| comparison.runs().any(|run| !run.curve(*measure, axis).is_empty());
+    let measures: Vec<Measure> = measures.iter().copied().filter(has_points).collect();
     let count = comparison.groups.len();
-    let drawings: Vec<Drawing> = (0..count).map(|place| drawing(comparison, measures, place)).collect();
+    let drawings: Vec<Drawing> = (0..count).map(|place| drawing(comparison, (&measures, axis), place)).collect();
     let columns = if drawings.iter().all(|drawing| drawing.label.chars().count() <= HALF) { 2 } else { 1 };
     let rows = rows(&drawings, columns);
     let height = TITLE + PANELS + rows.iter().map(|row| row.height).sum::<u32>() + 2 * LINE;
@@ -64,22 +74,23 @@ pub fn compare(comparison: &Comparison, measures: &[Measure], title: &str) -> an
         area.draw(&Text::new(shortened(&drawable(title), 110), (16, TITLE as i32 / 2), text(20)))?;
         let (_, below) = area.split_vertically(TITLE);
         let (upper, lower) = below.split_vertically(PANELS);
-        let panels = upper.split_evenly((measures.len(), 1));
+        let panels = upper.split_evenly((measures.len().max(1), 1));
+        let has_test_set = comparison.runs().all(|run| run.has_test_set);
         for (place, (measure, panel)) in measures.iter().zip(&panels).enumerate() {
-            draw_panel(panel, *measure, &drawings, place)?;
+            draw_panel(panel, (axis, axis_name(*measure, has_test_set)), &drawings, place)?;
         }
         draw_legend(&lower, &rows, drawings.len())
     })
 }
 
-fn drawing(comparison: &Comparison, measures: &[Measure], place: usize) -> Drawing {
+fn drawing(comparison: &Comparison, (measures, axis): (&[Measure], CurveAxis), place: usize) -> Drawing {
     let group = &comparison.groups[place];
     let result = measures.first().and_then(|measure| Some(result_of(*measure, &group.spread(*measure)?)));
     Drawing {
         colour: colour(place, comparison.groups.len()),
         label: drawable(&format!("{}  {}", place + 1, group.label(&comparison.keys))),
         result: result.unwrap_or_else(|| "no round".to_owned()),
-        curves: measures.iter().map(|measure| group.curve(*measure)).collect(),
+        curves: measures.iter().map(|measure| group.curve(*measure, axis)).collect(),
     }
 }
 
@@ -106,41 +117,49 @@ fn is_dashed(place: usize) -> bool {
     !place.is_multiple_of(2)
 }
 
-fn axis_name(measure: Measure) -> &'static str {
-    match measure {
-        Measure::Accuracy => "test accuracy, %",
-        Measure::Loss => "test loss",
-        Measure::Rmse => "test RMSE",
-        Measure::R2 => "test R2",
-        Measure::HeldOut => "held-out accuracy, %",
-        Measure::Personal => "personal accuracy, %",
-    }
+/// Returns the name of the vertical axis. Where a run has no test set, its score is that of the clients' own examples.
+fn axis_name(measure: Measure, has_test_set: bool) -> String {
+    let (is_of_test_set, name) = match measure {
+        Measure::Accuracy => (true, "accuracy, %"),
+        Measure::Loss => (true, "loss"),
+        Measure::Rmse => (true, "RMSE"),
+        Measure::R2 => (true, "R2"),
+        Measure::HeldOut => (false, "held-out accuracy, %"),
+        Measure::Personal => (false, "personal accuracy, %"),
+        Measure::PersonalRmse => (false, "personal RMSE"),
+        Measure::Seconds
+        | Measure::VirtualSeconds
+        | Measure::RoundsToTarget
+        | Measure::SecondsToTarget
+        | Measure::VirtualSecondsToTarget => (false, ""),
+    };
+    if is_of_test_set && has_test_set { format!("test {name}") } else { name.to_owned() }
 }
 
-/// Returns the band of a curve: round, lower and upper end. A point of one run has none.
+/// Returns the band of a curve: place, lower and upper end. A point of one run has none.
 fn band(curve: &MeanCurve) -> Vec<(f64, f64, f64)> {
-    let ends = |(round, spread): &(u64, Spread)| {
+    let ends = |(place, spread): &(f64, Spread)| {
         let sd = spread.sd?;
-        Some((*round as f64, spread.mean - sd, spread.mean + sd))
+        Some((*place, spread.mean - sd, spread.mean + sd))
     };
     curve.points.iter().filter_map(ends).collect()
 }
 
-fn draw_panel(area: &Area<'_>, measure: Measure, drawings: &[Drawing], place: usize) -> Drawn {
+fn draw_panel(area: &Area<'_>, (axis, name): (CurveAxis, String), drawings: &[Drawing], place: usize) -> Drawn {
     let curves = || drawings.iter().map(|drawing| &drawing.curves[place]);
     let points = || curves().flat_map(|curve| &curve.points);
     if points().next().is_none() {
         return Ok(());
     }
     let ends = curves().flat_map(band).flat_map(|(_, low, high)| [low, high]);
-    let rounds = range(points().map(|(round, _)| *round as f64), 0.02);
+    let places = range(points().map(|(place, _)| *place), 0.02);
     let values = range(points().map(|(_, spread)| spread.mean).chain(ends), 0.06);
-    let mut chart = chart_of_rounds(area, 8, (rounds, values), axis_name(measure))?;
+    let mut chart = chart(area, 8, (places, values), (axis, &name))?;
     let strength = if drawings.len() > COLOURS.len() { 0.08 } else { 0.18 };
     for drawing in drawings {
         let band = band(&drawing.curves[place]);
-        let upper = band.iter().map(|(round, _, high)| (*round, *high));
-        let lower = band.iter().rev().map(|(round, low, _)| (*round, *low));
+        let upper = band.iter().map(|(place, _, high)| (*place, *high));
+        let lower = band.iter().rev().map(|(place, low, _)| (*place, *low));
         let outline: Vec<(f64, f64)> = upper.chain(lower).collect();
         match band.len() {
             0 => {}
@@ -150,7 +169,7 @@ fn draw_panel(area: &Area<'_>, measure: Measure, drawings: &[Drawing], place: us
     }
     for (number, drawing) in drawings.iter().enumerate() {
         let points: Vec<(f64, f64)> =
-            drawing.curves[place].points.iter().map(|(round, spread)| (*round as f64, spread.mean)).collect();
+            drawing.curves[place].points.iter().map(|(x, spread)| (*x, spread.mean)).collect();
         let (line, style) = (points.iter().copied(), drawing.colour.stroke_width(2));
         // A dashed curve shows another one beneath it.
         if is_dashed(number) {
@@ -261,7 +280,8 @@ mod tests {
             [(1, 1, 1), (1, 3, 1), (2, 5, 10), (7, 3, 30), (12, 5, 100), (60, 2, 5), (2, 1, 0)]
         {
             let comparison = comparison(groups, seeds, rounds);
-            let picture = compare(&comparison, &[Measure::Accuracy, Measure::Loss], "mlp on sample").unwrap();
+            let measures = [Measure::Accuracy, Measure::Loss];
+            let picture = compare(&comparison, (&measures, CurveAxis::Round), "mlp on sample").unwrap();
             assert!(picture.starts_with(b"\x89PNG"), "{groups} groups of {seeds}, {rounds} rounds");
             if let Some(folder) = std::env::var_os("FEDPIPE_PICTURES") {
                 let name = format!("compare-{groups}-{seeds}-{rounds}.png");
@@ -273,13 +293,12 @@ mod tests {
     #[test]
     fn a_band_is_one_standard_deviation_on_both_sides() {
         let comparison = Comparison::of(vec![run("0.1", 0, &[50.0, 60.0]), run("0.1", 1, &[54.0, 60.0])]);
-        let band = band(&comparison.groups[0].curve(Measure::Accuracy));
+        let curve = |comparison: &Comparison| comparison.groups[0].curve(Measure::Accuracy, CurveAxis::Round);
+        let band = band(&curve(&comparison));
         let sd = 8.0_f64.sqrt();
         assert!((band[0].1 - (52.0 - sd)).abs() < 1e-9 && (band[0].2 - (52.0 + sd)).abs() < 1e-9, "{band:?}");
         assert_eq!((band[1].1, band[1].2), (60.0, 60.0));
-        assert!(
-            super::band(&Comparison::of(vec![run("0.1", 0, &[50.0])]).groups[0].curve(Measure::Accuracy)).is_empty()
-        );
+        assert!(super::band(&curve(&Comparison::of(vec![run("0.1", 0, &[50.0])]))).is_empty());
     }
 
     #[test]

@@ -1,14 +1,18 @@
 //! Groups of runs: those that differ in their seeds alone are one group, which has a mean and a deviation.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use fedpipe_record::{
     configuration::{Configuration, differing},
     key_names::key_at,
-    run_overview::{Measure, RunOverview},
+    measure::{CurveAxis, Measure},
+    run_overview::RunOverview,
 };
 
-use crate::statistics::{Paired, Spread, paired, spread};
+use crate::{
+    page_data::thinned,
+    statistics::{Paired, Spread, paired, spread},
+};
 
 /// Runs of one configuration.
 #[derive(Debug, Clone)]
@@ -30,11 +34,11 @@ pub struct Comparison {
     pub repeated: usize,
 }
 
-/// The mean of a measure over the runs of a group by round, and the deviation.
+/// The mean of a measure over the runs of a group, and the deviation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MeanCurve {
-    /// The round, and the spread over the runs.
-    pub points: Vec<(u64, Spread)>,
+    /// The place on the axis, and the spread over the runs.
+    pub points: Vec<(f64, Spread)>,
 }
 
 impl Comparison {
@@ -60,18 +64,34 @@ impl Comparison {
         Self { keys, groups, repeated }
     }
 
-    /// Returns the first of the measures that every run has: accuracy, RMSE, loss.
+    /// Returns the main measure of all runs.
     pub fn main_measure(&self) -> Measure {
-        let runs = || self.groups.iter().flat_map(|group| &group.runs);
-        let has = |measure: &Measure| runs().all(|run| run.last(*measure).is_some());
-        [Measure::Accuracy, Measure::Rmse].into_iter().find(has).unwrap_or(Measure::Loss)
+        main_measure(self.runs())
+    }
+
+    /// Returns the axis over which all runs are comparable: virtual seconds if each has a clock, else rounds.
+    pub fn main_axis(&self) -> CurveAxis {
+        let has_clock = |run: &RunOverview| run.last(Measure::VirtualSeconds).is_some();
+        if self.runs().all(has_clock) { CurveAxis::VirtualSeconds } else { CurveAxis::Round }
+    }
+
+    /// Returns all runs.
+    pub fn runs(&self) -> impl Iterator<Item = &RunOverview> + Clone {
+        self.groups.iter().flat_map(|group| &group.runs)
     }
 
     /// Returns `true` if all runs have the same dataset and target. Otherwise their results have no order.
     pub fn has_one_task(&self) -> bool {
-        let mut tasks = self.groups.iter().flat_map(|group| &group.runs).map(RunOverview::task);
+        let mut tasks = self.runs().map(RunOverview::task);
         tasks.next().is_none_or(|first| tasks.all(|task| task == first))
     }
+}
+
+/// Returns the first of the measures that every run has: accuracy, RMSE, those of the models that clients use, loss.
+pub fn main_measure<'r>(runs: impl Iterator<Item = &'r RunOverview> + Clone) -> Measure {
+    let has = |measure: &Measure| runs.clone().all(|run| run.last(*measure).is_some());
+    let measures = [Measure::Accuracy, Measure::Rmse, Measure::Personal, Measure::PersonalRmse];
+    measures.into_iter().find(has).unwrap_or(Measure::Loss)
 }
 
 /// Returns the place of the best value of a measure. Of equal values it is the first.
@@ -118,15 +138,29 @@ impl Group {
     }
 
     /// Returns the curve of a measure. It ends with the shortest run, since a mean over fewer runs is another one.
-    pub fn curve(&self, measure: Measure) -> MeanCurve {
-        let curves: Vec<BTreeMap<u64, f64>> = self.runs.iter().map(|run| run.curve(measure).collect()).collect();
-        let rounds: BTreeSet<u64> = curves.iter().flat_map(BTreeMap::keys).copied().collect();
-        let spread_of = |round: u64| {
-            let values: Option<Vec<f64>> = curves.iter().map(|curve| curve.get(&round).copied()).collect();
-            Some((round, spread(&values?)?))
+    /// Where a run has no value, its value is on the line between its neighbours.
+    pub fn curve(&self, measure: Measure, axis: CurveAxis) -> MeanCurve {
+        let curves: Vec<Vec<(f64, f64)>> = self.runs.iter().map(|run| run.curve(measure, axis)).collect();
+        let mut places: Vec<f64> = curves.iter().flatten().map(|point| point.0).collect();
+        places.sort_by(f64::total_cmp);
+        places.dedup();
+        let spread_at = |place: f64| {
+            let values: Option<Vec<f64>> = curves.iter().map(|curve| value_at(curve, place)).collect();
+            Some((place, spread(&values?)?))
         };
-        MeanCurve { points: rounds.into_iter().filter_map(spread_of).collect() }
+        MeanCurve { points: thinned(places.into_iter().filter_map(spread_at).collect()) }
     }
+}
+
+/// Returns the value of a curve at a place; `None` outside of the curve. Of several values there, it is the last one.
+fn value_at(curve: &[(f64, f64)], place: f64) -> Option<f64> {
+    let after = curve.partition_point(|point| point.0 <= place);
+    let (x, y) = *curve.get(after.checked_sub(1)?)?;
+    if x == place {
+        return Some(y);
+    }
+    let (next_x, next_y) = *curve.get(after)?;
+    Some(y + (next_y - y) * (place - x) / (next_x - x))
 }
 
 /// Returns the values that make two runs repetitions of one another but for their seeds.
@@ -147,9 +181,11 @@ pub fn short(path: &str) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::path::PathBuf;
-
-    use fedpipe_record::{finite::Finite, round_line::Round, run_overview::RunStatus};
+    use fedpipe_record::{
+        client_scores::{ClientScore, ClientScores},
+        finite::Finite,
+        round_line::Round,
+    };
 
     use super::*;
 
@@ -161,24 +197,11 @@ pub(crate) mod tests {
         configuration.insert("seed", seed.to_string());
         let round = |(number, accuracy): (u64, &f64)| Round {
             accuracy: Some(finite(accuracy / 100.0)),
-            loss: finite(1.0 - accuracy / 100.0),
+            loss: Some(finite(1.0 - accuracy / 100.0)),
             ..Round::blank(number)
         };
-        RunOverview {
-            directory: PathBuf::from("runs/x"),
-            began: None,
-            state: RunStatus::Finished,
-            failure: None,
-            configuration,
-            model: "mlp".into(),
-            identity: Configuration::default(),
-            seeds: [seed; 4],
-            clients: 4,
-            rounds: (1..).zip(accuracies).map(round).collect(),
-            initial: None,
-            seconds: 1.0,
-            weights_sha256: None,
-        }
+        let rounds = (1..).zip(accuracies).map(round).collect();
+        RunOverview { configuration, seeds: [seed; 4], ..RunOverview::blank(rounds) }
     }
 
     #[test]
@@ -223,9 +246,43 @@ pub(crate) mod tests {
     #[test]
     fn a_curve_ends_with_the_shortest_run() {
         let comparison = Comparison::of(vec![run("0.1", 0, &[50.0, 60.0, 70.0]), run("0.1", 1, &[60.0, 60.0])]);
-        let curve = comparison.groups[0].curve(Measure::Accuracy);
-        let means: Vec<(u64, f64)> = curve.points.iter().map(|(round, spread)| (*round, spread.mean)).collect();
-        assert_eq!(means, [(1, 55.0), (2, 60.0)]);
+        let curve = comparison.groups[0].curve(Measure::Accuracy, CurveAxis::Round);
+        let means: Vec<(f64, f64)> = curve.points.iter().map(|(round, spread)| (*round, spread.mean)).collect();
+        assert_eq!(means, [(1.0, 55.0), (2.0, 60.0)]);
+    }
+
+    /// The rounds of one run end at 10 and 20 virtual seconds, those of the other at 5, 15 and 25.
+    #[test]
+    fn a_mean_over_virtual_time_is_that_of_the_lines_of_the_runs() {
+        let timed = |seed, points: &[(f64, f64)]| {
+            let mut run = run("0.1", seed, &points.iter().map(|point| point.1).collect::<Vec<_>>());
+            for (round, (end, _)) in run.rounds.iter_mut().zip(points) {
+                round.virtual_seconds = Some(Finite::try_from(*end).unwrap());
+            }
+            run
+        };
+        let runs = vec![timed(0, &[(10.0, 40.0), (20.0, 60.0)]), timed(1, &[(5.0, 20.0), (15.0, 40.0), (25.0, 80.0)])];
+        let comparison = Comparison::of(runs);
+        assert_eq!(comparison.main_axis(), CurveAxis::VirtualSeconds);
+        let curve = comparison.groups[0].curve(Measure::Accuracy, CurveAxis::VirtualSeconds);
+        let means: Vec<(f64, f64)> = curve.points.iter().map(|(end, spread)| (*end, spread.mean.round())).collect();
+        assert_eq!(means, [(10.0, 35.0), (15.0, 45.0), (20.0, 60.0)]);
+        let without = Comparison::of(vec![run("0.1", 0, &[50.0]), timed(1, &[(5.0, 20.0)])]);
+        assert_eq!(without.main_axis(), CurveAxis::Round);
+        assert!(without.groups[0].curve(Measure::Accuracy, CurveAxis::VirtualSeconds).points.is_empty());
+    }
+
+    #[test]
+    fn runs_without_global_scores_are_compared_by_those_of_the_clients() {
+        let score = ClientScore { client: 0, examples: 4, correct: Some(3), errors: None, loss_sum: 1.0 };
+        let mut personal = run("0.1", 0, &[50.0]);
+        personal.rounds[0].personal = ClientScores::new(&[score]).unwrap();
+        (personal.rounds[0].accuracy, personal.rounds[0].loss) = (None, None);
+        let mut global = run("0.5", 0, &[50.0]);
+        global.rounds[0].held_out = personal.rounds[0].personal.clone();
+        let comparison = Comparison::of(vec![personal.clone(), global]);
+        assert_eq!(comparison.main_measure(), Measure::Personal);
+        assert_eq!(Comparison::of(vec![personal, run("0.5", 0, &[50.0])]).main_measure(), Measure::Loss);
     }
 
     #[test]

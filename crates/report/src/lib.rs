@@ -20,6 +20,7 @@ mod page_data;
 pub mod partition_picture;
 pub mod picture;
 pub mod report_page;
+mod score_panels;
 pub mod statistics;
 mod timeline_rows;
 pub mod trace_file;

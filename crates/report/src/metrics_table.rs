@@ -7,7 +7,7 @@ type Cell = fn(&Round) -> Option<f64>;
 /// The columns after the round, with the number of each.
 const COLUMNS: [(&str, Cell); 24] = [
     ("accuracy", |round| round.accuracy.map(Finite::get)),
-    ("loss", |round| Some(round.loss.get())),
+    ("loss", |round| round.loss.map(Finite::get)),
     ("rmse", |round| round.regression.map(|errors| errors.rmse.get())),
     ("mae", |round| round.regression.map(|errors| errors.mae.get())),
     ("r2", |round| round.regression.and_then(|errors| errors.r2).map(Finite::get)),
@@ -54,8 +54,8 @@ pub fn metrics(history: &History) -> String {
     let names: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
     let mut text = format!("round,{}\n", names.join(","));
     if let Some(initial) = history.initial {
-        let scored =
-            Round { accuracy: initial.accuracy, regression: initial.regression, loss: initial.loss, ..Round::blank(0) };
+        let (accuracy, regression, loss) = (initial.accuracy, initial.regression, Some(initial.loss));
+        let scored = Round { accuracy, regression, loss, ..Round::blank(0) };
         let of_score = ["accuracy", "loss", "rmse", "mae", "r2"];
         text += &row(&scored, |name| of_score.contains(&name));
     }
@@ -80,7 +80,7 @@ mod tests {
         let finite = |number: f64| Finite::try_from(number).unwrap();
         let round = Round {
             accuracy: Some(finite(0.5)),
-            loss: finite(0.1 + 0.2),
+            loss: Some(finite(0.1 + 0.2)),
             update_norms: vec![1.0, 2.0],
             clients: 2,
             ..Round::blank(3)

@@ -2,13 +2,11 @@
 
 use fedpipe_record::{
     by_class::ByClass,
-    client_scores::ClientScores,
     crash::{ClientCrash, Consequence, Crash, StrategyCrash},
     experiment::Experiment,
     history::{History, ReadyLine, Stretch},
     line::Line,
     number_text::{rounded, significant},
-    round_line::Round,
     summary::{Stop, Summary},
     timeline::TimelineSession,
 };
@@ -157,8 +155,9 @@ fn tiles(history: &History) -> Vec<(&'static str, String)> {
     let all = [
         ("accuracy", last.and_then(|round| round.accuracy).map(|share| percent(share.get()))),
         ("RMSE", last.and_then(|round| round.regression).map(|errors| significant(errors.rmse.get()))),
-        ("loss", last.map(|round| significant(round.loss.get()))),
-        ("worst client", last.and_then(|round| of_used_models(round)?.accuracy).map(|of| percent(of.worst.get()))),
+        ("loss", last.and_then(|round| round.loss).map(|loss| significant(loss.get()))),
+        ("own models", last.and_then(|round| round.personal.as_ref()?.accuracy).map(|of| percent(of.mean.get()))),
+        ("worst client", last.and_then(|round| round.used_models()?.accuracy).map(|of| percent(of.worst.get()))),
         ("rounds", Some(history.rounds.len().to_string())),
         ("clients", Some(history.experiment().clients.count.to_string())),
         ("seconds", Some(rounded(seconds, 2))),
@@ -169,13 +168,8 @@ fn tiles(history: &History) -> Vec<(&'static str, String)> {
     all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
-/// Returns the scores of the models that the clients use: their own, or the global one.
-fn of_used_models(round: &Round) -> Option<&ClientScores> {
-    round.personal.as_ref().or(round.held_out.as_ref())
-}
-
 fn client_words(history: &History) -> serde_json::Value {
-    let scores = history.rounds.iter().rev().find_map(|round| Some((round.round, of_used_models(round)?)));
+    let scores = history.rounds.iter().rev().find_map(|round| Some((round.round, round.used_models()?)));
     let text = scores.map_or_else(String::new, |(round, scores)| match scores.accuracy {
         Some(of) => format!(
             "After round {round}, the clients have a mean accuracy of {:.2} %, the worst client {:.2} %, the worst tenth {:.2} %, \

@@ -44,7 +44,7 @@ struct BurnMlp {
 
 impl Model for BurnMlp {
     fn describe() -> Description {
-        Description::new("burn-mlp", env!("CARGO_PKG_VERSION"), "multi-layer perceptron with ReLU on burn").option(
+        Description::new("burn-mlp", env!("CARGO_PKG_VERSION"), "multi-layer perceptron with ReLU on burn, for classes").option(
             "hidden",
             "128,64",
             "widths of the hidden layers, from the inputs on",

@@ -13,11 +13,14 @@ impl Architecture for Cnn {
     const EVALUATION_BATCH: usize = 25;
 
     fn describe() -> Description {
-        let description =
-            Description::new("cnn", env!("CARGO_PKG_VERSION"), "convolutional network in the style of LeNet")
-                .option("channels", "10,20", "channels of the convolutions, each followed by pooling")
-                .option("kernel", "5", "height and width of the kernels")
-                .option("hidden", "120,84", "widths of the dense layers after the convolutions");
+        let description = Description::new(
+            "cnn",
+            env!("CARGO_PKG_VERSION"),
+            "convolutional network in the style of LeNet, for classes",
+        )
+        .option("channels", "10,20", "channels of the convolutions, each followed by pooling")
+        .option("kernel", "5", "height and width of the kernels")
+        .option("hidden", "120,84", "widths of the dense layers after the convolutions");
         HiddenOptions::describe(description)
     }
 

@@ -11,7 +11,7 @@ impl Architecture for LinReg {
     const STARTS_AT_ZERO: bool = true;
 
     fn describe() -> Description {
-        Description::new("linreg", env!("CARGO_PKG_VERSION"), "linear regression")
+        Description::new("linreg", env!("CARGO_PKG_VERSION"), "linear regression, for a real target")
     }
 
     fn network(_: &Options, task: &Task) -> Result<Network> {

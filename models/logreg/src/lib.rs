@@ -11,7 +11,7 @@ impl Architecture for LogReg {
     const STARTS_AT_ZERO: bool = true;
 
     fn describe() -> Description {
-        Description::new("logreg", env!("CARGO_PKG_VERSION"), "multinomial logistic regression")
+        Description::new("logreg", env!("CARGO_PKG_VERSION"), "multinomial logistic regression, for classes")
     }
 
     fn network(_: &Options, task: &Task) -> Result<Network> {

@@ -9,8 +9,12 @@ struct Mlp;
 
 impl Architecture for Mlp {
     fn describe() -> Description {
-        let description = Description::new("mlp", env!("CARGO_PKG_VERSION"), "multi-layer perceptron with ReLU")
-            .option("hidden", "128,64", "widths of the hidden layers, from the inputs on");
+        let summary = "multi-layer perceptron with ReLU, for classes or a real target";
+        let description = Description::new("mlp", env!("CARGO_PKG_VERSION"), summary).option(
+            "hidden",
+            "128,64",
+            "widths of the hidden layers, from the inputs on",
+        );
         HiddenOptions::describe(description)
     }
 

@@ -6,7 +6,10 @@ use clap::{
     Args,
     builder::{PossibleValuesParser, TypedValueParser},
 };
-use fedpipe_record::run_overview::Measure;
+use fedpipe_record::{
+    measure::{CurveAxis, Measure},
+    target::TargetScore,
+};
 use strum::VariantNames;
 
 use crate::inputs::condition::{Condition, field};
@@ -46,10 +49,15 @@ pub(crate) struct CompareArgs {
     /// Only runs with this value, as for `fedpipe runs`; may be repeated
     #[arg(long = "where", value_name = "CONDITION", value_parser = Condition::parse)]
     pub(crate) conditions: Vec<Condition>,
-    /// The result that is compared: accuracy, loss, rmse, r2, held-out, personal [default: accuracy, or rmse of a real
-    /// target]
+    /// The result that is compared [default: accuracy, or rmse of a real target; personal where a run has neither]
     #[arg(long, value_name = "MEASURE", value_parser = measure())]
     pub(crate) measure: Option<Measure>,
+    /// The target whose time is compared, such as accuracy=0.8, in the place of the runs' own --until
+    #[arg(long, value_name = "TARGET")]
+    pub(crate) until: Option<TargetScore>,
+    /// The axis of the picture [default: virtual-seconds if every run has a clock, else round]
+    #[arg(long, value_name = "AXIS", value_parser = axis())]
+    pub(crate) by: Option<CurveAxis>,
     /// The picture
     #[arg(long, value_name = "FILE", default_value = "compare.png")]
     pub(crate) picture: PathBuf,
@@ -57,4 +65,8 @@ pub(crate) struct CompareArgs {
 
 fn measure() -> impl TypedValueParser<Value = Measure> {
     PossibleValuesParser::new(Measure::VARIANTS).try_map(|measure| measure.parse::<Measure>())
+}
+
+fn axis() -> impl TypedValueParser<Value = CurveAxis> {
+    PossibleValuesParser::new(CurveAxis::VARIANTS).try_map(|axis| axis.parse::<CurveAxis>())
 }

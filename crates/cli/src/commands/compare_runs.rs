@@ -6,7 +6,8 @@ use fedpipe_data::counted;
 use fedpipe_host::{Error, Result};
 use fedpipe_record::{
     file::write_whole,
-    run_overview::{Measure, RunOverview, RunStatus},
+    measure::{CurveAxis, Measure},
+    run_overview::{RunOverview, RunStatus},
 };
 use fedpipe_report::{compare_picture::compare, comparison::Comparison};
 
@@ -37,11 +38,31 @@ pub(crate) fn compare_runs(args: &CompareArgs) -> Result<ExitCode> {
     if comparison.groups.iter().all(|group| group.spread(measure).is_none()) {
         return Err(Error::Usage(format!("no run has the measure {measure}; give another --measure")));
     }
+    let axis = args.by.unwrap_or_else(|| comparison.main_axis());
+    check_axis(&comparison, axis)?;
     let lines = [group_lines(&comparison, measure), test_lines(&comparison, measure)].concat();
     print_result(lines.join("\n"))?;
-    draw(&args.picture, &comparison, measure)?;
-    print_result(format_args!("the picture is in {}", args.picture.display()))?;
+    draw(&args.picture, &comparison, (measure, axis))?;
+    print_result(format_args!("the picture, by {}, is in {}", axis.name(), args.picture.display()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses virtual time if no run has a clock, and warns of the runs without one.
+fn check_axis(comparison: &Comparison, axis: CurveAxis) -> Result<()> {
+    let lacks_clock = |run: &&RunOverview| run.last(Measure::VirtualSeconds).is_none();
+    let (all, without) = (comparison.runs().count(), comparison.runs().filter(lacks_clock).count());
+    match without {
+        _ if axis != CurveAxis::VirtualSeconds => Ok(()),
+        without if without == all => {
+            Err(Error::Usage(format!("--by {axis} needs runs with --clock, and no run has one; give another --by")))
+        }
+        0 => Ok(()),
+        without => {
+            let left_out = counted(without, "run");
+            print_error(format_args!("warning: {left_out} without --clock left out of the picture by {}", axis.name()));
+            Ok(())
+        }
+    }
 }
 
 /// Returns the finished runs. The last result of another run is that of a part of its rounds.
@@ -49,6 +70,9 @@ fn finished_runs(args: &CompareArgs) -> Result<Vec<RunOverview>> {
     let mut runs = Vec::new();
     for directory in &args.directories {
         runs.extend(read_runs(directory, directory, &args.conditions)?);
+    }
+    if let Some(target) = args.until {
+        runs = runs.into_iter().map(|run| run.with_target(target)).collect();
     }
     let all = runs.len();
     runs.retain(|run| run.state == RunStatus::Finished);
@@ -64,12 +88,14 @@ fn finished_runs(args: &CompareArgs) -> Result<Vec<RunOverview>> {
     Ok(runs)
 }
 
-fn draw(path: &Path, comparison: &Comparison, measure: Measure) -> Result<()> {
-    let measures = if measure == Measure::Loss { vec![measure] } else { vec![measure, Measure::Loss] };
-    let runs: usize = comparison.groups.iter().map(|group| group.runs.len()).sum();
+/// Draws the curves of a measure and of the loss. A time has no curve: those of the main score are in its place.
+fn draw(path: &Path, comparison: &Comparison, (measure, axis): (Measure, CurveAxis)) -> Result<()> {
+    let score = if measure.is_time() { comparison.main_measure() } else { measure };
+    let measures = if score == Measure::Loss { vec![score] } else { vec![score, Measure::Loss] };
     let groups = counted(comparison.groups.len(), "configuration");
-    let title = format!("{groups}, {}: mean, and a band of one standard deviation", counted(runs, "run"));
-    let picture = compare(comparison, &measures, &title).map_err(Error::System)?;
+    let runs = counted(comparison.runs().count(), "run");
+    let title = format!("{groups}, {runs}: mean, and a band of one standard deviation");
+    let picture = compare(comparison, (&measures, axis), &title).map_err(Error::System)?;
     write_whole(path, &picture)
         .map_err(|error| Error::Output(format!("cannot write {}: {error}; give another --picture", path.display())))
 }

@@ -102,7 +102,7 @@ fn partitions(history: &History) -> anyhow::Result<Option<Vec<u8>>> {
 /// Returns the predictions of the run's model for its test set; `None` for a real target, for a run without a result,
 /// and for a model that does not predict.
 fn predicted(args: &ReportArgs) -> Result<Option<Predicted>> {
-    let run = match TrainedRun::open(&args.run) {
+    let run = match TrainedRun::open_whole(&args.run) {
         Ok(run) => run,
         Err(why) => {
             print_error(format_args!("warning: no examples of mistakes: {why}"));

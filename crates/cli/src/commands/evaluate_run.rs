@@ -26,7 +26,7 @@ pub(crate) struct ExampleFile<T> {
 
 /// Prints the scores of the final weights.
 pub(crate) fn evaluate_run(args: &EvaluateArgs) -> Result<ExitCode> {
-    let run = TrainedRun::open(&args.run)?;
+    let run = TrainedRun::open_whole(&args.run)?;
     let (cache, control) = (Cache::user()?, Control::default());
     stop_on_signal(control.handle())?;
     let host = InferenceHost { command: &client_command(), cache: &cache };

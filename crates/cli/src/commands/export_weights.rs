@@ -4,9 +4,12 @@ use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use fedpipe_data::DatasetTarget;
 use fedpipe_host::{Error, Result, TrainedRun};
-use fedpipe_record::{file::write_whole, weights::with_metadata};
+use fedpipe_record::{file::write_whole, names, weights::with_metadata};
 
-use crate::{args::result_args::ExportArgs, screen::output::print_result};
+use crate::{
+    args::result_args::ExportArgs,
+    screen::output::{print_error, print_result},
+};
 
 /// Writes the weights with the facts that another program needs of them.
 pub(crate) fn export_weights(args: &ExportArgs) -> Result<ExitCode> {
@@ -17,6 +20,14 @@ pub(crate) fn export_weights(args: &ExportArgs) -> Result<ExitCode> {
     }
     let file = with_metadata(run.weights_file(), facts(&run)).map_err(Error::System)?;
     write_whole(&out, &file).map_err(|error| Error::Output(format!("cannot write {}: {error}", out.display())))?;
+    let local = &run.summary.local_tensors;
+    if !local.is_empty() {
+        print_error(format_args!(
+            "warning: each client has its own {}, in {}, and the file has their initial values, which are untrained",
+            local.join(", "),
+            args.run.join(names::STATE).display()
+        ));
+    }
     print_result(format_args!("the weights are in {}", out.display()))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -38,6 +49,7 @@ fn facts(run: &TrainedRun) -> BTreeMap<String, String> {
         ("dataset", run.dataset.name.clone()),
         ("shape", shape.join("x")),
         ("classes", classes),
+        ("local_tensors", run.summary.local_tensors.join("\n")),
         ("weights_sha256", run.summary.weights_sha256.clone()),
         // The mark by which libraries of PyTorch's world take a file.
         ("format", "pt".to_owned()),

@@ -9,18 +9,20 @@ use std::{
 use fedpipe_host::{Error, Result, is_at_work};
 use fedpipe_record::{
     configuration::differing,
-    number_text::significant,
-    run_overview::{Measure, RunOverview, RunStatus, runs_in},
+    measure::Measure,
+    run_overview::{RunOverview, RunStatus, runs_in},
 };
 use fedpipe_report::comparison::short;
 use jiff::{Timestamp, tz::TimeZone};
 use serde_json::{Map, Value, json};
+use strum::IntoEnumIterator;
 
 use crate::{
     args::runs_args::RunsArgs,
     inputs::condition::{Condition, name, order, value_of},
     screen::{
         output::{print_error, print_result},
+        sweep_text::{head, number, times},
         text_table::{Column, lines},
     },
 };
@@ -80,8 +82,11 @@ fn table(runs: &[RunOverview], folder: &Path, more: &[String]) -> Vec<String> {
         Column::left("state"),
     ];
     columns.extend(more.iter().map(|path| Column::left(short(path))));
-    let score = if runs.iter().any(|run| run.last(Measure::Rmse).is_some()) { "accuracy or RMSE" } else { "accuracy" };
-    columns.extend([Column::right(score), Column::right("seconds")]);
+    let is_real = |run: &RunOverview| run.last(Measure::Rmse).or(run.last(Measure::PersonalRmse)).is_some();
+    let score = if runs.iter().any(is_real) { "accuracy or RMSE" } else { "accuracy" };
+    columns.push(Column::right(score));
+    let times = times(runs.iter(), &[Measure::RoundsToTarget]);
+    columns.extend(times.iter().map(|time| Column::right(head(*time))));
     let row = |run: &RunOverview| {
         let strategy = run.configuration.get("strategy").unwrap_or_default().to_owned();
         let mut cells = vec![
@@ -93,12 +98,21 @@ fn table(runs: &[RunOverview], folder: &Path, more: &[String]) -> Vec<String> {
             run.state.to_string(),
         ];
         cells.extend(more.iter().map(|path| value_of(run, path, folder).unwrap_or_default()));
-        let accuracy = run.last(Measure::Accuracy).map(|accuracy| format!("{accuracy:.2} %"));
-        let rmse = || run.last(Measure::Rmse).map(significant);
-        cells.extend([accuracy.or_else(rmse).unwrap_or_default(), format!("{:.2}", run.seconds)]);
+        cells.push(score_of(run).unwrap_or_default());
+        cells.extend(times.iter().map(|time| run.last(*time).map_or_else(String::new, |value| number(*time, value))));
         cells
     };
     lines(&columns, &runs.iter().map(row).collect::<Vec<_>>())
+}
+
+/// Returns the last score of a run: the accuracy, the RMSE, or that of the clients' own models.
+fn score_of(run: &RunOverview) -> Option<String> {
+    let scores =
+        [(Measure::Accuracy, ""), (Measure::Rmse, ""), (Measure::Personal, "own "), (Measure::PersonalRmse, "own ")];
+    scores.into_iter().find_map(|(measure, whose)| {
+        let unit = if measure.is_percent() { " %" } else { "" };
+        Some(format!("{whose}{}{unit}", number(measure, run.last(measure)?)))
+    })
 }
 
 /// Returns a time in the zone of the user.
@@ -113,9 +127,8 @@ fn utc(time: SystemTime) -> Option<String> {
 }
 
 /// Returns the fields of a run that are no keys of its experiment, in the order of a table.
-fn fields(run: &RunOverview, folder: &Path) -> [(&'static str, Value); 17] {
-    let share = |measure| json!(run.last_share(measure));
-    [
+fn fields(run: &RunOverview, folder: &Path) -> Vec<(String, Value)> {
+    let facts = [
         ("name", json!(name(run, folder))),
         ("directory", json!(run.directory)),
         ("when", json!(run.began.and_then(utc))),
@@ -126,20 +139,22 @@ fn fields(run: &RunOverview, folder: &Path) -> [(&'static str, Value); 17] {
         ("clients", json!(run.clients)),
         ("rounds", json!(run.rounds.len())),
         ("seed", json!(run.seeds[0])),
-        ("accuracy", share(Measure::Accuracy)),
-        ("loss", share(Measure::Loss)),
-        ("rmse", share(Measure::Rmse)),
-        ("r2", share(Measure::R2)),
-        ("held_out", share(Measure::HeldOut)),
-        ("seconds", json!(run.wall_seconds())),
-        ("weights_sha256", json!(run.weights_sha256)),
-    ]
+    ];
+    let result = |measure: Measure| {
+        let value = match measure {
+            Measure::RoundsToTarget => json!(run.target.as_ref().and_then(|target| target.round)),
+            _ => json!(run.last_share(measure)),
+        };
+        (measure.to_string().replace('-', "_"), value)
+    };
+    let facts = facts.into_iter().map(|(name, value)| (name.to_owned(), value));
+    let weights = ("weights_sha256".to_owned(), json!(run.weights_sha256));
+    facts.chain(Measure::iter().map(result)).chain([weights]).collect()
 }
 
 fn json_text(runs: &[RunOverview], folder: &Path) -> Result<String> {
     let row = |run: &RunOverview| {
-        let fields = fields(run, folder).into_iter().map(|(field, value)| (field.to_owned(), value));
-        let mut fields: Map<String, Value> = fields.collect();
+        let mut fields: Map<String, Value> = fields(run, folder).into_iter().collect();
         let experiment: Map<String, Value> =
             run.configuration.iter().map(|(path, value)| (path.to_owned(), Value::from(value))).collect();
         fields.insert("experiment".to_owned(), Value::Object(experiment));
@@ -159,8 +174,9 @@ fn csv_text(runs: &[RunOverview], folder: &Path) -> Result<String> {
         for (place, run) in runs.iter().enumerate() {
             let fields = fields(run, folder);
             if place == 0 {
-                writer
-                    .write_record(fields.iter().map(|(field, _)| *field).chain(keys.iter().map(|key| key.as_str())))?;
+                writer.write_record(
+                    fields.iter().map(|(field, _)| field.as_str()).chain(keys.iter().map(|key| key.as_str())),
+                )?;
             }
             let text = |value: &Value| match value {
                 Value::Null => String::new(),

@@ -17,7 +17,7 @@ use crate::{
 
 /// Prints the prediction for each example.
 pub(crate) fn predict_inputs(args: &PredictArgs) -> Result<ExitCode> {
-    let run = TrainedRun::open(&args.run)?;
+    let run = TrainedRun::open_whole(&args.run)?;
     let (cache, control) = (Cache::user()?, Control::default());
     stop_on_signal(control.handle())?;
     let data = &run.experiment.data;

@@ -45,13 +45,13 @@ pub(crate) fn run_baselines(args: &BaselinesArgs) -> Result<ExitCode> {
     let comparison = comparison(&folder.sweep, &overviews(&folder));
     let (measures, lines) = table_lines(&comparison, folder.sweep.configurations().first().map_or(0, Vec::len));
     print_result(lines.join("\n"))?;
-    let runs: usize = comparison.groups.iter().map(|group| group.runs.len()).sum();
+    let runs = comparison.runs().count();
     if runs > 0 {
         let title = format!(
             "the experiment and its baselines, {}: mean, and a band of one standard deviation",
             counted(runs, "run")
         );
-        let picture = compare(&comparison, &measures, &title).map_err(Error::System)?;
+        let picture = compare(&comparison, (&measures, comparison.main_axis()), &title).map_err(Error::System)?;
         let path = folder.path.join(PICTURE);
         write_whole(&path, &picture).map_err(|error| {
             Error::Output(format!("cannot write {}: {error}; free the disk, or give --out", path.display()))

@@ -4,7 +4,10 @@ use std::{path::Path, process::ExitCode};
 
 use fedpipe_data::{Cache, counted};
 use fedpipe_host::{Control, Error, Event, Level, Outcome, Result, Verification, VerifyRequest, verify};
-use fedpipe_record::sweep::{SWEEP, Sweep};
+use fedpipe_record::{
+    build::Build,
+    sweep::{SWEEP, Sweep},
+};
 
 use crate::{
     exit,
@@ -65,7 +68,7 @@ fn repeat(directory: &Path, isolation: Option<Level>, control: &Control) -> Resu
 
 /// Says the outcome of the run, whose `name` the sentences begin with.
 fn report(verification: &Verification, name: &str) -> Result<ExitCode> {
-    let Verification { rounds, compared, outcome } = verification;
+    let Verification { rounds, compared, outcome, other_builds } = verification;
     match outcome {
         Outcome::Same(not_vouched_for) => {
             for phrase in not_vouched_for {
@@ -77,6 +80,7 @@ fn report(verification: &Verification, name: &str) -> Result<ExitCode> {
         }
         Outcome::Differs(difference) => {
             print_error(format_args!("error: {name}not verified: {difference}"));
+            build_lines(other_builds).iter().for_each(print_error);
             Ok(ExitCode::from(exit::DIFFERS))
         }
         Outcome::Stopped(signal) => {
@@ -84,4 +88,15 @@ fn report(verification: &Verification, name: &str) -> Result<ExitCode> {
             Ok(exit::stopped(*signal))
         }
     }
+}
+
+/// Returns the lines about the builds that made a run, if this one did not make all of it.
+fn build_lines(others: &[Build]) -> Vec<String> {
+    if others.is_empty() {
+        return Vec::new();
+    }
+    let made_by = others.iter().map(|build| format!("  made by:        {build}"));
+    let this = format!("  this is:        {}", Build::of_this_program());
+    let remedy = "  another build may compute other numbers; verify the run with the build that made it".to_owned();
+    made_by.chain([this, remedy]).collect()
 }

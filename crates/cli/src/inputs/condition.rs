@@ -5,12 +5,13 @@ use std::{cmp::Ordering, path::Path};
 use fedpipe_record::{
     configuration::{STRATEGY, text},
     key_names::{key_at, path_of},
-    run_overview::{Measure, RunOverview},
+    measure::Measure,
+    run_overview::RunOverview,
 };
+use strum::VariantNames;
 
-/// The fields that are no keys of an experiment.
-pub(crate) const RESULTS: [&str; 10] =
-    ["name", "when", "state", "rounds", "accuracy", "loss", "rmse", "r2", "held-out", "seconds"];
+/// The fields that are neither keys of an experiment nor measures of its result.
+const FACTS: [&str; 4] = ["name", "when", "state", "rounds"];
 
 /// A condition that a run meets or not, such as `lr=0.1` or `accuracy>0.8`.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,14 +27,15 @@ pub(crate) struct Condition {
 /// # Errors
 /// One sentence with the nearest key.
 pub(crate) fn field(name: &str) -> Result<String, String> {
-    if RESULTS.contains(&name) {
+    let results = FACTS.iter().chain(Measure::VARIANTS);
+    if results.clone().any(|result| *result == name) {
         return Ok(name.to_owned());
     }
     match path_of(name) {
         // A list has the strategy with all its rows as one value.
         Ok(path) if path == "strategy.name" => Ok(STRATEGY.to_owned()),
         Ok(path) => Ok(path),
-        Err(why) => Err(format!("{why}; results are {}", RESULTS.join(", "))),
+        Err(why) => Err(format!("{why}; results are {}", results.copied().collect::<Vec<&str>>().join(", "))),
     }
 }
 
@@ -47,7 +49,6 @@ pub(crate) fn value_of(run: &RunOverview, field: &str, folder: &Path) -> Option<
         }
         "state" => Some(run.state.to_string()),
         "rounds" => Some(run.rounds.len().to_string()),
-        "seconds" => Some(run.seconds.to_string()),
         _ => match field.parse::<Measure>() {
             Ok(measure) => run.last_share(measure).map(|value| value.to_string()),
             Err(_) => run.value(field),
@@ -107,31 +108,20 @@ fn canonical(field: &str, value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use fedpipe_record::{
-        configuration::Configuration, experiment::Experiment, finite::Finite, round_line::Round,
-        run_overview::RunStatus,
-    };
+    use fedpipe_record::{configuration::Configuration, experiment::Experiment, finite::Finite, round_line::Round};
 
     use super::*;
 
     fn run() -> RunOverview {
         let mut experiment = Experiment { model: "mlp".into(), ..Experiment::default() };
         experiment.strategy = "fedprox:0.1".parse().unwrap();
-        let accuracy = Some(Finite::try_from(0.85).unwrap());
+        let [accuracy, virtual_seconds] = [0.85, 12.5].map(|number| Some(Finite::try_from(number).unwrap()));
         RunOverview {
             directory: "runs/sweep-1/003".into(),
-            began: None,
-            state: RunStatus::Finished,
-            failure: None,
             configuration: Configuration::of(&experiment),
-            model: "mlp".into(),
-            identity: Configuration::default(),
             seeds: [7, 7, 7, 7],
-            clients: 4,
-            rounds: vec![Round { accuracy, ..Round::blank(1) }],
-            initial: None,
             seconds: 1.5,
-            weights_sha256: None,
+            ..RunOverview::blank(vec![Round { accuracy, virtual_seconds, ..Round::blank(1) }])
         }
     }
 
@@ -153,6 +143,9 @@ mod tests {
             ("accuracy>0.8", true),
             ("accuracy>0.9", false),
             ("rmse<1", false),
+            ("seconds=1.5", true),
+            ("virtual-seconds<13", true),
+            ("virtual-seconds-to-target>0", false),
             ("state=finished", true),
             ("name=sweep-1/003", true),
             ("rounds=1", true),

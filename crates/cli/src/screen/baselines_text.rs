@@ -1,11 +1,11 @@
 //! The lines about an experiment and its baselines, as pure functions of groups of runs.
 
-use fedpipe_record::run_overview::Measure;
+use fedpipe_record::measure::Measure;
 use fedpipe_report::comparison::Comparison;
 
 use crate::screen::{
     compare_text::test_lines,
-    sweep_text::{GroupRow, group_table},
+    sweep_text::{GroupRow, group_table, table_measures},
 };
 
 /// The sentences without which the table may be misread.
@@ -15,9 +15,9 @@ const NOTES: [&str; 2] = [
      examples as the sampled clients together; its held-out rows are others",
 ];
 
-/// Returns the two measures of the table, and its lines: a line for each baseline, of `planned` runs, and the tests of
+/// Returns the measures of the table, and its lines: a line for each baseline, of `planned` runs, and the tests of
 /// paired seeds.
-pub(crate) fn table_lines(comparison: &Comparison, planned: usize) -> ([Measure; 2], Vec<String>) {
+pub(crate) fn table_lines(comparison: &Comparison, planned: usize) -> (Vec<Measure>, Vec<String>) {
     let rows: Vec<GroupRow<'_>> = (1..)
         .zip(&comparison.groups)
         .map(|(number, group)| GroupRow {
@@ -29,55 +29,39 @@ pub(crate) fn table_lines(comparison: &Comparison, planned: usize) -> ([Measure;
     let measures = measures(comparison);
     let heads = ["group".to_owned()].into_iter().chain(comparison.keys.iter().cloned()).collect::<Vec<_>>();
     let notes = NOTES.map(str::to_owned).to_vec();
-    (measures, [group_table(&heads, &rows, measures), notes, test_lines(comparison, measures[0])].concat())
+    let lines = [group_table(&heads, &rows, &measures), notes, test_lines(comparison, measures[0])].concat();
+    (measures, lines)
 }
 
 /// Returns the main measure, and the one beside it: the score on held-out examples if every run has it, or the loss.
 ///
 /// If clients have models of their own, the main measure is that of the models that they use.
-fn measures(comparison: &Comparison) -> [Measure; 2] {
-    let runs = || comparison.groups.iter().flat_map(|group| &group.runs);
-    let has_held_out = runs().all(|run| run.last(Measure::HeldOut).is_some());
+fn measures(comparison: &Comparison) -> Vec<Measure> {
+    let runs = || comparison.runs();
+    let has_held_out = runs().all(|run| run.last(Measure::Personal).is_some());
+    let main = comparison.main_measure();
     if has_held_out && runs().any(|run| run.rounds.iter().any(|round| round.personal.is_some())) {
-        return [Measure::Personal, comparison.main_measure()];
+        let has_main = main != Measure::Personal && runs().any(|run| run.last(main).is_some());
+        return [Measure::Personal].into_iter().chain(has_main.then_some(main)).collect();
     }
-    match comparison.main_measure() {
-        Measure::Loss => [Measure::Loss, Measure::Loss],
-        main if has_held_out => [main, Measure::HeldOut],
-        main => [main, Measure::Loss],
+    match main {
+        Measure::Accuracy | Measure::Rmse if has_held_out => vec![main, Measure::HeldOut],
+        main => table_measures(main, runs()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use fedpipe_record::{
-        configuration::Configuration,
-        finite::Finite,
-        round_line::Round,
-        run_overview::{RunOverview, RunStatus},
-    };
+    use fedpipe_record::{finite::Finite, round_line::Round, run_overview::RunOverview};
     use fedpipe_report::comparison::Group;
 
     use super::*;
 
     fn run(seed: u64, accuracy: f64) -> RunOverview {
         let finite = |number: f64| Finite::try_from(number).unwrap();
-        let round = Round { accuracy: Some(finite(accuracy)), loss: finite(1.0 - accuracy), ..Round::blank(1) };
-        RunOverview {
-            directory: "x".into(),
-            began: None,
-            state: RunStatus::Finished,
-            failure: None,
-            configuration: Configuration::default(),
-            model: "mlp".into(),
-            identity: Configuration::default(),
-            seeds: [seed; 4],
-            clients: 4,
-            rounds: vec![round],
-            initial: None,
-            seconds: 1.0,
-            weights_sha256: None,
-        }
+        let (accuracy, loss) = (Some(finite(accuracy)), Some(finite(1.0 - accuracy)));
+        let round = Round { accuracy, loss, ..Round::blank(1) };
+        RunOverview { seeds: [seed; 4], ..RunOverview::blank(vec![round]) }
     }
 
     #[test]

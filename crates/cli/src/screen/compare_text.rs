@@ -1,14 +1,14 @@
 //! The lines of a comparison, as pure functions of groups of runs.
 
 use fedpipe_data::counted;
-use fedpipe_record::{number_text::significant, run_overview::Measure};
+use fedpipe_record::{measure::Measure, number_text::significant};
 use fedpipe_report::{
     comparison::{Comparison, short},
     statistics::{Paired, Student},
 };
 
 use crate::screen::{
-    sweep_text::{GroupRow, group_table},
+    sweep_text::{GroupRow, group_table, table_measures},
     text_table::{Column, lines},
 };
 
@@ -33,8 +33,7 @@ pub(crate) fn group_lines(comparison: &Comparison, measure: Measure) -> Vec<Stri
     let rows: Vec<GroupRow<'_>> = (0..comparison.groups.len()).map(row).collect();
     let heads: Vec<String> =
         ["group".to_owned()].into_iter().chain(comparison.keys.iter().map(|key| short(key))).collect();
-    let other = if measure == Measure::Loss { comparison.main_measure() } else { Measure::Loss };
-    [vec![head], group_table(&heads, &rows, [measure, other])].concat()
+    [vec![head], group_table(&heads, &rows, &table_measures(measure, comparison.runs()))].concat()
 }
 
 /// Returns a hash in short.
@@ -118,12 +117,7 @@ fn p_text(p: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use fedpipe_record::{
-        configuration::Configuration,
-        finite::Finite,
-        round_line::Round,
-        run_overview::{RunOverview, RunStatus},
-    };
+    use fedpipe_record::{configuration::Configuration, finite::Finite, round_line::Round, run_overview::RunOverview};
 
     use super::*;
 
@@ -131,22 +125,9 @@ mod tests {
         let finite = |number: f64| Finite::try_from(number).unwrap();
         let mut configuration = Configuration::default();
         configuration.insert("local.lr", lr.to_owned());
-        let round = Round { accuracy: Some(finite(accuracy)), loss: finite(1.0 - accuracy), ..Round::blank(1) };
-        RunOverview {
-            directory: "x".into(),
-            began: None,
-            state: RunStatus::Finished,
-            failure: None,
-            configuration,
-            model: "mlp".into(),
-            identity: Configuration::default(),
-            seeds: [seed; 4],
-            clients: 4,
-            rounds: vec![round],
-            initial: None,
-            seconds: 1.0,
-            weights_sha256: None,
-        }
+        let (accuracy, loss) = (Some(finite(accuracy)), Some(finite(1.0 - accuracy)));
+        let round = Round { accuracy, loss, ..Round::blank(1) };
+        RunOverview { configuration, seeds: [seed; 4], ..RunOverview::blank(vec![round]) }
     }
 
     fn comparison(runs: &[(&str, u64, f64)]) -> Comparison {

@@ -22,7 +22,9 @@ use crate::screen::{
     dataset_text::dealt_lines,
     live_line::LiveLine,
     output::{print_error, print_progress},
-    run_text::{SeenRounds, end_reason, no_progress_warning, numbered, result_lines, round_line, round_name},
+    run_text::{
+        SeenRounds, end_reason, finished_line, no_progress_warning, numbered, result_lines, round_line, round_name,
+    },
     score_text::score_lines,
 };
 
@@ -36,6 +38,8 @@ pub(crate) struct RunScreen {
     /// The last round, unless the run ends on convergence.
     last_round: Option<u64>,
     directory: PathBuf,
+    /// The round after which a resumed run continues, until its next round begins.
+    resumed_after: Option<u64>,
     /// `true` if the dataset has no known name, so that its contents are said.
     has_own_data: bool,
     /// The consequences of the experiment that a user may not expect.
@@ -58,6 +62,7 @@ impl RunScreen {
             live: LiveLine::default(),
             last_round: None,
             directory: PathBuf::new(),
+            resumed_after: None,
             has_own_data: false,
             hints: Vec::new(),
             tolerance: 0.0,
@@ -78,7 +83,7 @@ impl RunScreen {
             Event::Started { experiment, directory } => self.begin(experiment, directory),
             Event::Resumed { experiment, directory, round, .. } => {
                 self.begin(experiment, directory);
-                self.line(&format!("continuing after round {round} of {}", relative(directory)));
+                self.resumed_after = Some(*round);
             }
             Event::Warning(text) => self.warn(&format!("warning: {text}")),
             Event::Reloaded { round, dylib_sha256 } => {
@@ -145,6 +150,9 @@ impl RunScreen {
     }
 
     fn begin_round(&mut self, round: u64, sampled: &[u32]) {
+        if let Some(last) = self.resumed_after.take() {
+            self.line(&format!("continuing after round {last} of {}", relative(&self.directory)));
+        }
         let left = self.last_round.map(|last| last.saturating_sub(round));
         self.live.begin(round_name(round, self.last_round), sampled.iter().copied(), left);
         self.bar = bar(self.quiet, "{wide_msg}");
@@ -194,6 +202,9 @@ impl RunScreen {
             (_, None) => {}
             (Stop::Signal(_) | Stop::Failed(_), Some(reason)) => self.warn(&reason),
             (_, Some(reason)) => self.line(&reason),
+        }
+        if let Some(line) = self.resumed_after.and_then(|_| finished_line(summary)) {
+            self.line(&line);
         }
         if let Some(warning) = no_progress_warning(summary, &self.rounds, &self.remedy) {
             self.warn(&warning);

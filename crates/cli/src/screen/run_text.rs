@@ -45,7 +45,8 @@ pub(crate) fn round_name(round: u64, last: Option<u64>) -> String {
 
 /// Returns the line about a round, without the round's name.
 pub(crate) fn round_line(round: &Round) -> String {
-    let Round { loss, accuracy, regression, seconds, failed, clients, late, virtual_seconds, .. } = round;
+    let Round { loss, accuracy, regression, seconds, failed, clients, late, virtual_seconds, training_loss, .. } =
+        round;
     let number = |count: usize, what: &str| {
         if count > 0 { format!("  ({} {what})", counted(count, "client")) } else { String::new() }
     };
@@ -54,10 +55,13 @@ pub(crate) fn round_line(round: &Round) -> String {
         _ => number(*failed as usize, "failed") + &number(late.len(), "late"),
     };
     let time = virtual_seconds.map_or_else(String::new, |end| format!("  virtual {} s", rounded(end.get(), 2)));
-    let (loss, seconds) = (significant(loss.get()), rounded(seconds.get(), 2));
-    let quality = quality(*accuracy, *regression, 5);
-    let clients = client_scores(round);
-    format!("loss {loss}  {quality}{clients}  {seconds} s{time}{failed}")
+    let score = match (loss, training_loss) {
+        (Some(loss), _) => format!("loss {}  {}", significant(loss.get()), quality(*accuracy, *regression, 5)),
+        (None, Some(loss)) => format!("training loss {}", significant(loss.get())),
+        (None, None) => "no score".to_owned(),
+    };
+    let (clients, seconds) = (client_scores(round), rounded(seconds.get(), 2));
+    format!("{score}{clients}  {seconds} s{time}{failed}")
 }
 
 /// Returns the part of a round's line about the clients that were scored; empty if none was.
@@ -127,10 +131,25 @@ pub(crate) struct SeenRounds {
 impl SeenRounds {
     /// Adds a round that ended.
     pub(crate) fn add(&mut self, round: &Round) {
-        let loss = round.loss.get();
-        self.least_loss = Some(self.least_loss.filter(|least| *least <= loss).unwrap_or(loss));
+        if let Some(loss) = round.loss.map(Finite::get) {
+            self.least_loss = Some(self.least_loss.filter(|least| *least <= loss).unwrap_or(loss));
+        }
         self.have_clients |= round.clients > 0 || round.failed > 0 || !round.late.is_empty();
     }
+}
+
+/// Returns the line about a finished run that was resumed and had nothing left to do; `None` for a run that did not
+/// finish.
+pub(crate) fn finished_line(summary: &Summary) -> Option<String> {
+    let rounds = summary.rounds;
+    let remedy = match &summary.stopped {
+        Stop::Rounds => format!("give --rounds {} or more to continue it", rounds + 1),
+        Stop::MaxRounds => format!("give --max-rounds {} or more to continue it", rounds + 1),
+        Stop::Reached => "give another --until and --force to continue it".to_owned(),
+        Stop::Converged => "give a lower --tolerance and --force to continue it".to_owned(),
+        Stop::Signal(_) | Stop::Failed(_) => return None,
+    };
+    Some(format!("the run was finished after {}, and nothing was done; {remedy}", counted(rounds, "round")))
 }
 
 /// Returns the warning about a run in which no round was better than the initial weights, or than a guess.
@@ -168,23 +187,25 @@ pub(crate) fn no_progress_warning(summary: &Summary, rounds: &SeenRounds, remedy
 /// Returns the result of a run and its directory. A run without a round has no result, and its directory has the
 /// record alone.
 pub(crate) fn result_lines(summary: &Summary, directory: &str) -> [String; 2] {
-    let Summary { clients, rounds, wall_seconds, .. } = summary;
+    let Summary { clients, rounds, wall_seconds, local_tensors, .. } = summary;
     let clients = counted(*clients, "client");
     let seconds = rounded(wall_seconds.get(), 2);
-    match summary.loss {
+    if *rounds == 0 {
+        let none = format!("no round was completed  ({clients}, {seconds} s)");
+        return [none, format!("the record of the run is in {directory}")];
+    }
+    let score = match summary.loss {
         Some(loss) => {
-            let (quality, loss) = (quality(summary.accuracy, summary.regression, 0), significant(loss.get()));
-            let rounds = counted(*rounds, "round");
-            let end = summary.virtual_seconds.map(|end| format!(", virtual {} s", rounded(end.get(), 2)));
-            let time = end.unwrap_or_default();
-            let score = format!("{quality}  loss {loss}  ({clients}, {rounds}, {seconds} s{time})");
-            [score, format!("results in {directory}")]
+            format!("{}  loss {}", quality(summary.accuracy, summary.regression, 0), significant(loss.get()))
         }
         None => {
-            let none = format!("no round was completed  ({clients}, {seconds} s)");
-            [none, format!("the record of the run is in {directory}")]
+            format!("no global score: each client has its own values of {}", counted(local_tensors.len(), "tensor"))
         }
-    }
+    };
+    let rounds = counted(*rounds, "round");
+    let end = summary.virtual_seconds.map(|end| format!(", virtual {} s", rounded(end.get(), 2)));
+    let time = end.unwrap_or_default();
+    [format!("{score}  ({clients}, {rounds}, {seconds} s{time})"), format!("results in {directory}")]
 }
 
 /// Returns the names of some clients, whose numbers ascend: "clients 0 to 2, 5".
@@ -200,6 +221,8 @@ pub(crate) fn numbered(clients: &[u32]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use fedpipe_record::client_scores::ClientScore;
+
     use super::*;
 
     fn summary(clients: u32, rounds: u64, stopped: Stop) -> Summary {
@@ -272,12 +295,28 @@ mod tests {
         let loss = Finite::try_from(0.5).unwrap();
         let of = |clients| {
             let mut seen = SeenRounds::default();
-            [0, clients, 0].into_iter().for_each(|clients| seen.add(&Round { loss, clients, ..Round::blank(1) }));
+            [0, clients, 0]
+                .into_iter()
+                .for_each(|clients| seen.add(&Round { loss: Some(loss), clients, ..Round::blank(1) }));
             let summary = Summary { initial_loss: Some(loss), loss_fell: Some(false), ..summary(4, 3, Stop::Rounds) };
             no_progress_warning(&summary, &seen, "lower --lr").unwrap()
         };
         assert!(of(0).contains("no client was sampled") && !of(0).contains("--lr"), "{}", of(0));
         assert!(of(1).ends_with("lower --lr"));
+    }
+
+    #[test]
+    fn a_finished_run_says_how_it_goes_on() {
+        let line = |stopped| finished_line(&summary(2, 3, stopped));
+        let of_rounds =
+            "the run was finished after 3 rounds, and nothing was done; give --rounds 4 or more to continue it";
+        assert_eq!(line(Stop::Rounds).as_deref(), Some(of_rounds));
+        for (stopped, remedy) in
+            [(Stop::MaxRounds, "--max-rounds 4"), (Stop::Reached, "--until"), (Stop::Converged, "--tolerance")]
+        {
+            assert!(line(stopped.clone()).unwrap().contains(remedy), "{stopped:?}");
+        }
+        assert_eq!([line(Stop::Signal(2)), line(Stop::Failed("why".into()))], [None, None]);
     }
 
     #[test]
@@ -305,7 +344,7 @@ mod tests {
     fn a_real_target_has_errors_in_place_of_an_accuracy() {
         let finite = |number: f64| Finite::try_from(number).unwrap();
         let regression = Some(Regression { rmse: finite(2.5), mae: finite(1.25e-5), r2: Some(finite(-0.5)) });
-        let round = Round { regression, loss: finite(6.25e7), clients: 1, ..Round::blank(1) };
+        let round = Round { regression, loss: Some(finite(6.25e7)), clients: 1, ..Round::blank(1) };
         assert_eq!(round_line(&round), "loss 6.2500e7  RMSE 2.5000  MAE 1.2500e-5  R² -0.5000  0.00 s");
         let summary = Summary { accuracy: None, regression, ..summary(1, 1, Stop::Rounds) };
         let expected = "RMSE 2.5000  MAE 1.2500e-5  R² -0.5000  loss 0.5000  (1 client, 1 round, 1.50 s)";
@@ -314,6 +353,20 @@ mod tests {
             quality(None, regression.map(|errors| Regression { r2: None, ..errors }), 0),
             "RMSE 2.5000  MAE 1.2500e-5"
         );
+    }
+
+    #[test]
+    fn a_run_whose_clients_keep_tensors_has_their_scores_and_no_global_one() {
+        let score = ClientScore { client: 0, examples: 4, correct: Some(3), errors: None, loss_sum: 1.0 };
+        let training_loss = Some(Finite::try_from(0.25).unwrap());
+        let unscored = Round { loss: None, training_loss, clients: 1, ..Round::blank(1) };
+        assert_eq!(round_line(&unscored), "training loss 0.2500  0.00 s");
+        let round = Round { personal: ClientScores::new(&[score]).unwrap(), ..unscored };
+        assert_eq!(round_line(&round), "training loss 0.2500  personal 75.0 %, worst 75.0 %  0.00 s");
+        let local_tensors = vec!["head.weight".to_owned(), "head.bias".to_owned()];
+        let summary = Summary { accuracy: None, loss: None, local_tensors, ..summary(2, 1, Stop::Rounds) };
+        let expected = "no global score: each client has its own values of 2 tensors  (2 clients, 1 round, 1.50 s)";
+        assert_eq!(result_lines(&summary, "out"), [expected, "results in out"]);
     }
 
     #[test]

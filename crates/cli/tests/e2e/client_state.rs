@@ -302,7 +302,7 @@ fn a_verification_compares_it_and_says_what_differs() {
             "-000004.safetensors was truncated or altered",
         ),
         ("a state is missing", |run| fs::remove_file(last_state(run)).unwrap(), "-000004.safetensors is missing"),
-        ("a line is altered", alter_line, "round 1: the clients' states are "),
+        ("a line is altered", alter_line, "round 1: the clients' states are\n  here: "),
     ];
     check_all(cases, |(name, alter, says)| {
         let copy = Run(place.path(name));

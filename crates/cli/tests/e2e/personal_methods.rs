@@ -119,6 +119,47 @@ fn a_personal_run_has_the_same_bits_with_fewer_processes_and_across_sessions() {
     }
 }
 
+/// The global weights of the first four lack what stays with the clients, those of the others are whole.
+#[test]
+fn global_weights_that_lack_local_tensors_have_no_score_and_are_of_no_use_alone() {
+    let place = Place::new();
+    let base = "mlp --model-option hidden=8 --model-option norm=batch --clients 4 --holdout 0.2 --rounds 2 --lr 0.05";
+    let methods = ["fedper", "fedrep", "fedbn", "lg-fedavg", "ditto:0.5", "fedbabu", "fedavg"];
+    for (number, method) in methods.into_iter().enumerate() {
+        let run = place.run(&format!("{base} --strategy {method} --out runs/{method}"));
+        let (is_whole, summary) = (number >= 4, run.summary());
+        for line in run.ledger("round") {
+            let has = ["accuracy", "loss", "held_out"].map(|key| line.get(key).is_some());
+            assert_eq!(has, [is_whole; 3], "{method}: {line}");
+            assert_eq!(line.get("personal").is_some(), method != "fedavg", "{method}: {line}");
+        }
+        let scores = ["accuracy", "loss", "held_out"].map(|key| !summary[key].is_null());
+        assert_eq!((scores, summary["local_tensors"].is_null()), ([is_whole; 3], is_whole), "{method}: {summary}");
+        let metrics = String::from_utf8(run.read("metrics.csv")).unwrap();
+        assert_eq!(metrics.lines().last().unwrap().starts_with("2,,,"), !is_whole, "{method}: {metrics}");
+    }
+    let of = |arguments: &str| {
+        let output = place.fedpipe(arguments).output().unwrap();
+        (output.status.code(), stdout(&output), stderr(&output))
+    };
+    let no_whole =
+        "the global weights of runs/fedper are no whole model: each client has its own dense2.weight, dense2.bias";
+    for arguments in ["evaluate runs/fedper", "predict runs/fedper x.csv"] {
+        let (code, _, errors) = of(arguments);
+        assert!(code == Some(2) && errors.contains(no_whole), "{arguments}: {errors}");
+    }
+    let (code, _, errors) = of("report runs/fedper");
+    assert!(code == Some(0) && errors.contains(no_whole), "{errors}");
+    let (code, _, errors) = of("export runs/fedper body.safetensors");
+    let warning = "warning: each client has its own dense2.weight, dense2.bias, in runs/fedper/state, and the file has";
+    assert!(code == Some(0) && errors.contains(warning), "{errors}");
+    // The score that all runs have is that of the models that the clients use.
+    let (code, compared, errors) = of("compare runs/fedavg runs/fedper");
+    assert!(code == Some(0) && compared.contains("personal, %"), "{compared}{errors}");
+    let (_, listed, _) = of("runs --where strategy=fedper");
+    assert!(listed.lines().nth(1).unwrap().contains("  own "), "{listed}");
+}
+
 #[test]
 fn a_method_that_does_not_suit_is_refused_with_the_remedy() {
     let place = Place::new();
@@ -138,6 +179,11 @@ fn a_method_that_does_not_suit_is_refused_with_the_remedy() {
         ("mlp --fine-tune 1", "--fine-tune has no effect on a run without --holdout"),
         ("mlp --test-split per-client:0.25", "per-client:0.25,merge"),
         ("mlp --test-split per-client:0.25,merge --holdout 0.1", "leave --holdout out"),
+        (
+            "mlp --strategy fedper --until accuracy=0.5",
+            "--until accuracy=0.5 needs a score of the global weights, but the client term local-head:head=1 keeps the tensors",
+        ),
+        ("mlp --strategy fedrep --holdout 0.1 --by-class", "--by-class needs a score of the global weights"),
     ];
     check_all(cases, |(arguments, says)| {
         let (output, _) = place.try_run(arguments);

@@ -198,6 +198,18 @@ fn a_reload_that_the_ledger_no_longer_has_is_forgotten() {
 }
 
 #[test]
+fn a_finished_run_says_that_it_is_finished_and_how_it_goes_on() {
+    let place = Place::new();
+    place.run("logreg --rounds 2");
+    let resumed = |more: &str| stdout(&place.fedpipe(&format!("run --resume out {more}")).output().unwrap());
+    let text = resumed("");
+    let says = "the run was finished after 2 rounds, and nothing was done; give --rounds 3 or more to continue it\n";
+    assert!(text.contains(says) && !text.contains("continuing"), "{text}");
+    let text = resumed("--rounds 3");
+    assert!(text.contains("continuing after round 2 of out\n") && !text.contains("was finished"), "{text}");
+}
+
+#[test]
 fn verify_says_at_which_round_the_bits_part() {
     let place = Place::new();
     fs::create_dir_all(place.path("marks")).unwrap();

@@ -125,6 +125,65 @@ fn a_clock_changes_no_bit_of_synchronous_rounds_and_stands_beside_the_real_time(
 }
 
 #[test]
+fn runs_are_compared_over_virtual_time_and_by_their_time_to_a_target() {
+    let place = Place::new();
+    let until = "--until accuracy=0,stop=false";
+    let fedavg = run(&place, "runs/fedavg", &format!("--clock lognormal {until}"));
+    let fedbuff = run(&place, "runs/fedbuff", &format!("--clock lognormal {until} --strategy fedbuff:size=4"));
+    run(&place, "runs/plain", "");
+    let printed = |arguments: &str| {
+        let output = place.fedpipe(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments}: {}", stderr(&output));
+        (stdout(&output), stderr(&output))
+    };
+    let rows: Vec<Value> =
+        serde_json::from_str(&printed("runs --json --where virtual-seconds>0 --sort name").0).unwrap();
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    for (row, run) in rows.iter().zip([&fedavg, &fedbuff]) {
+        let (summary, target) = (run.summary(), run.summary()["target"].clone());
+        assert_eq!((&row["virtual_seconds"], &row["rounds_to_target"]), (&summary["virtual_seconds"], &json!(1)));
+        assert_eq!(row["seconds_to_target"], target["seconds"]);
+        assert_eq!(row["virtual_seconds_to_target"], target["virtual_seconds"]);
+    }
+    let listed = printed("runs --sort virtual-seconds").0;
+    assert!(
+        listed.lines().next().unwrap().ends_with("seconds  s to target  virtual s  virtual s to target"),
+        "{listed}"
+    );
+
+    let both = "compare runs/fedavg runs/fedbuff";
+    let (compared, _) = printed(&format!("{both} --until accuracy=0.1 --measure virtual-seconds-to-target"));
+    for expected in [
+        "virtual s to target  accuracy, %  rounds to target  seconds  s to target  virtual s",
+        "* the best mean virtual-seconds-to-target",
+        "the target is accuracy=0.1 on the test set\n",
+        "the picture, by virtual seconds, is in compare.png",
+    ] {
+        assert!(compared.contains(expected), "{compared}");
+    }
+    let by_time = fs::read(place.path("compare.png")).unwrap();
+    assert!(printed(&format!("{both} --by round")).0.contains("the picture, by round, is in compare.png"));
+    assert_ne!(fs::read(place.path("compare.png")).unwrap(), by_time);
+    let (_, warning) = printed(&format!("{both} runs/plain --by virtual-seconds"));
+    assert!(warning.contains("1 run without --clock left out of the picture"), "{warning}");
+    check_all(
+        [
+            ("compare runs/plain --by virtual-seconds", "--by virtual-seconds needs runs with --clock"),
+            ("compare runs/plain --measure virtual-seconds", "no run has the measure virtual-seconds"),
+            (
+                "compare runs/fedavg --until accuracy=1 --measure rounds-to-target",
+                "no run has the measure rounds-to-target",
+            ),
+        ],
+        |(arguments, says)| {
+            let output = place.fedpipe(arguments).output().unwrap();
+            let is_refused = output.status.code() == Some(2) && stderr(&output).contains(says);
+            if is_refused { Ok(()) } else { Err(format!("{arguments}: {}", stderr(&output))) }
+        },
+    );
+}
+
+#[test]
 fn a_host_that_is_killed_costs_no_event_and_no_bit() {
     let place = Place::new();
     let arguments = "logreg --rounds 40 --clients 6 --strategy fedbuff:size=2 --clock lognormal --jobs 2";

@@ -145,11 +145,14 @@ mod tests {
     fn a_label_of_no_class_is_refused_with_its_row() {
         for train in [&["0", "1"][..], &["-1", "1"], &["a", "b"]] {
             let error = labels(train, &[train[0], "cow"]).unwrap_err();
-            crate::testing::assert_says(&error, &["the class \"cow\" at row 1", "no training example"]);
+            crate::testing::assert_says(&error, &["the class \"cow\" at row 2 below the names", "no training example"]);
         }
         let declared = ClassNames::Declared(vec!["cat".into(), "dog".into()]);
         let targets = |text: &str| declared.targets(&[text.to_owned()], TargetKind::Classes, Path::new("t.parquet"));
         assert_eq!(targets("1").unwrap(), SplitTargets::Classes(vec![1]));
-        crate::testing::assert_says(&targets("2").unwrap_err(), &["the label 2 at row 0", "the classes are 0 to 1"]);
+        crate::testing::assert_says(
+            &targets("2").unwrap_err(),
+            &["the label 2 at row 1 below the names", "the classes are 0 to 1"],
+        );
     }
 }

@@ -94,7 +94,7 @@ fn is_row(names: &[String]) -> bool {
 fn reason(error: &csv::Error) -> String {
     let place = match error.position().map_or(0, csv::Position::record) {
         0 => "the first line".to_owned(),
-        record => format!("row {} (rows count from 0)", record - 1),
+        record => format!("row {record} below the names"),
     };
     match error.kind() {
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {

@@ -120,6 +120,25 @@ impl TrainedRun {
         Ok(Self { experiment, dataset, summary: summary.clone(), dylib, weights })
     }
 
+    /// Opens the result in a run directory whose global weights are a whole model.
+    ///
+    /// # Errors
+    /// Returns those of [`TrainedRun::open`], and [`Error::Usage`] for a run in which tensors stay with the clients.
+    pub fn open_whole(directory: &Path) -> Result<Self> {
+        let run = Self::open(directory)?;
+        if run.summary.local_tensors.is_empty() {
+            return Ok(run);
+        }
+        Err(Error::Usage(format!(
+            "the global weights of {} are no whole model: each client has its own {}, in {}, and the global ones are \
+             untrained; {} has the scores of the clients' own models, and `fedpipe export` writes the weights as they are",
+            directory.display(),
+            run.summary.local_tensors.join(", "),
+            directory.join(names::STATE).display(),
+            names::SUMMARY
+        )))
+    }
+
     /// Returns the file of the final weights.
     pub fn weights_file(&self) -> &[u8] {
         &self.weights

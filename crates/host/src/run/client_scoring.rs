@@ -27,7 +27,7 @@ use crate::{
 /// The scores of clients after a round; none if no client was scored.
 #[derive(Debug, Clone, Default)]
 pub(super) struct RoundScores {
-    /// Those of clients that train.
+    /// Those of clients that train, with the global weights.
     pub(super) held_out: Option<ClientScores>,
     /// Those of the same clients that have a model of their own, each with that; of all of them if they are fine-tuned.
     pub(super) personal: Option<ClientScores>,
@@ -35,9 +35,18 @@ pub(super) struct RoundScores {
     pub(super) new_clients: Option<ClientScores>,
 }
 
+impl RoundScores {
+    /// Returns `true` if a client was scored.
+    pub(super) fn is_some(&self) -> bool {
+        let Self { held_out, personal, new_clients } = self;
+        [held_out, personal, new_clients].iter().any(|scores| scores.is_some())
+    }
+}
+
 impl ActiveRun<'_> {
     /// Scores `weights` on the held-out examples of the clients that the experiment names, if it scores clients after
-    /// this round. A client whose process crashed twice has no score.
+    /// this round. A client whose process crashed twice has no score. Where tensors stay with the clients, `weights`
+    /// are no whole model: of the clients that train, the own models alone are scored.
     pub(super) fn score_clients(
         &mut self,
         round: u64,
@@ -58,7 +67,11 @@ impl ActiveRun<'_> {
             self.clients.record_isolation(&mut self.journal)?;
             return Ok(RoundScores { held_out, new_clients, personal: None });
         }
-        let held_out = self.score_each(round, &of_training, weights, &OwnValues::default())?;
+        let held_out = if self.clients.local_tensors()?.is_empty() {
+            self.score_each(round, &of_training, weights, &OwnValues::default())?
+        } else {
+            None
+        };
         let own = self.own_values(&of_training, updates, weights.len())?;
         let personal = self.score_own(round, &of_training, weights, &own)?;
         let new_clients = self.score_each(round, &experiment.new_clients(), weights, &OwnValues::default())?;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use fedpipe_data::{Dealt, Partition};
 use fedpipe_protocol::{
-    InForce, Kind, Layout, Level, Parts, Ready, Reply, Request, Setup, Spare, Target, WEIGHTS, feature,
+    InForce, Kind, Layout, Level, Parts, Place, Ready, Reply, Request, Setup, Spare, Target, WEIGHTS, feature,
 };
 use fedpipe_record::{cause::Cause, experiment::Experiment};
 use fedpipe_strategy::closed_round::ClientUpdate;
@@ -218,6 +218,12 @@ impl Clients {
     /// Returns the named tensors of the weights. Those that the strategy keeps with each client are local.
     pub(super) fn layout(&self) -> Result<&Layout> {
         self.kept_local.as_ref().map_or_else(|| self.fleet.layout(), Ok)
+    }
+
+    /// Returns the names of the tensors that stay with each client.
+    pub(super) fn local_tensors(&self) -> Result<Vec<String>> {
+        let local = self.layout()?.tensors().iter().filter(|tensor| tensor.place == Place::Local);
+        Ok(local.map(|tensor| tensor.name.clone()).collect())
     }
 
     /// Returns the isolation that the kernel enforces on the strategy, if the strategy is a program.

@@ -28,7 +28,8 @@ impl ActiveRun<'_> {
     fn write_results(&mut self, saver: &mut Saver, stop: Stop, wall: Duration) -> Result<Summary> {
         let saved = self.save(saver).and_then(|()| saver.finish().map_err(|error| Error::of_record(&error)));
         let saved = saved.and_then(|()| self.state.clients.prune());
-        let summary = self.state.summary(self.context.experiment, &self.clients.model()?.name, stop, wall);
+        let model = (&*self.clients.model()?.name, self.clients.local_tensors()?);
+        let summary = self.state.summary(self.context.experiment, model, stop, wall);
         // The line comes before the files: where a result is, the ledger has the end.
         self.journal.record(&Event::Finished(&summary))?;
         let written = self.state.write_results(

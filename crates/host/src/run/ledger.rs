@@ -10,6 +10,7 @@ use std::{
 use anyhow::Context;
 use fedpipe_data::refusal;
 use fedpipe_record::{
+    build::Build,
     experiment::Experiment,
     file::{read_regular, write_whole},
     line::{Cpu, Line, Position},
@@ -89,8 +90,11 @@ impl Ledger {
 
 /// Returns the first line.
 pub(crate) fn started_line(experiment: &Experiment) -> Line<'_> {
-    let fedpipe = Cow::Borrowed(env!("CARGO_PKG_VERSION"));
-    Line::Started { fedpipe, cpu: Cpu::of_this_machine(), experiment: Cow::Borrowed(experiment) }
+    Line::Started {
+        build: Build::of_this_program(),
+        cpu: Cpu::of_this_machine(),
+        experiment: Cow::Borrowed(experiment),
+    }
 }
 
 /// Returns the line for an event; events that no result rests on have none.

@@ -16,11 +16,17 @@ use crate::{
 impl ActiveRun<'_> {
     /// Scores a round on the test set: the global `weights`, or, where the clients train alone, the mean over the
     /// clients that the experiment names, each with its own weights. Without a common test set each one is scored on
-    /// its own part.
-    pub(super) fn score(&mut self, round: u64, updates: &[ClientUpdate], weights: &Arc<Vec<f32>>) -> Result<TestScore> {
+    /// its own part. Where tensors stay with the clients, the global weights are no whole model and have no score.
+    pub(super) fn score(
+        &mut self,
+        round: u64,
+        updates: &[ClientUpdate],
+        weights: &Arc<Vec<f32>>,
+    ) -> Result<Option<TestScore>> {
         let experiment = self.context.experiment;
         if !experiment.strategy.rules.term.trains_alone() {
-            return self.evaluate(round, weights);
+            let is_whole = self.clients.local_tensors()?.is_empty();
+            return is_whole.then(|| self.evaluate(round, weights)).transpose();
         }
         let mut scored: Vec<u32> = updates.iter().map(|update| update.header.client).collect();
         scored = experiment.scored_clients(round, &scored);
@@ -29,7 +35,7 @@ impl ActiveRun<'_> {
         }
         if !experiment.has_test_set() {
             let own = OwnValues::whole(self.own_weights(&scored, updates)?, weights.len());
-            return self.score_all_clients(round, weights, &own);
+            return self.score_all_clients(round, weights, &own).map(Some);
         }
         let mut scores = Vec::with_capacity(scored.len());
         for client in scored {
@@ -37,6 +43,7 @@ impl ActiveRun<'_> {
             scores.push(self.evaluate(round, own.as_ref().unwrap_or(weights))?);
         }
         mean_score(&scores)
+            .map(Some)
             .map_err(|error| Error::Round(format!("round {round} could not be evaluated: a mean score {error}")))
     }
 

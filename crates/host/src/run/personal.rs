@@ -1,7 +1,7 @@
 //! The tensors and the models that stay with each client: the refusals, and the words of a run about them.
 
 use fedpipe_protocol::{Layout, Place, Tensor};
-use fedpipe_record::{experiment::Experiment, names::STATE};
+use fedpipe_record::{experiment::Experiment, names::STATE, target::MeasuredOn};
 
 use crate::{
     error::{Error, Result},
@@ -34,9 +34,7 @@ impl Clients {
     /// # Errors
     /// [`Error::Usage`] naming the tensors.
     pub(super) fn check_local_tensors(&self, experiment: &Experiment) -> Result<Option<String>> {
-        let local = self.layout()?.tensors().iter().filter(|tensor| tensor.place == Place::Local);
-        let names: Vec<&str> = local.map(|tensor| tensor.name.as_str()).collect();
-        let names = names.join(", ");
+        let names = self.local_tensors()?.join(", ");
         let rules = &experiment.strategy.rules;
         let of_strategy = self.kept_local.as_ref().map(|_| format!("the client term {}", rules.term));
         let keeper = of_strategy.unwrap_or_else(|| "the model".to_owned());
@@ -55,10 +53,14 @@ impl Clients {
                      --partition own excludes; share all tensors, or take another --partition"
                 )));
             }
-            (false, false) => Some(format!(
-                "{keeper} keeps the tensors {names} local to each client: the test set is scored with their initial \
-                 values, with which a new client begins, too; the state of each client, in the folder {STATE}, has its own"
-            )),
+            (false, false) => {
+                let stays = format!("{keeper} keeps the tensors {names} local to each client");
+                check_scores(experiment, &stays)?;
+                Some(format!(
+                    "{stays}: the global weights have their initial values and no score; a new client begins with these \
+                     values, and the state of each client, in the folder {STATE}, has its own"
+                ))
+            }
         };
         let own = rules.term.own_model().map(|_| {
             format!(
@@ -70,8 +72,26 @@ impl Clients {
         let has_personal = kept.is_some() || rules.term.is_personal() || experiment.fine_tuning_epochs() > 0;
         let holds_out = |client: &u32| self.held_out.get(*client as usize).is_some_and(|count| *count > 0);
         let is_unscored = has_personal && !experiment.training_list().iter().any(holds_out);
-        let remedy = is_unscored.then(|| "give --holdout, or no personal score is taken".to_owned());
+        let score = if kept.is_some() { "no score" } else { "no personal score" };
+        let remedy = is_unscored.then(|| format!("give --holdout, or {score} is taken"));
         let all: Vec<String> = [kept, own, remedy].into_iter().flatten().collect();
         Ok((!all.is_empty()).then(|| all.join("; ")))
     }
+}
+
+/// Refuses what scores the global weights of a run whose tensors stay with each client, which the phrase `stays` says.
+///
+/// # Errors
+/// [`Error::Usage`] with the reason and the remedy.
+fn check_scores(experiment: &Experiment, stays: &str) -> Result<()> {
+    let is_alone = experiment.strategy.rules.term.trains_alone();
+    let (what, remedy) = match experiment.until {
+        _ if is_alone => return Ok(()),
+        _ if experiment.evaluation.by_class => ("--by-class".to_owned(), "leave it out"),
+        Some(target) if experiment.measured_on() == MeasuredOn::TestSet => {
+            (format!("--until {target}"), "give --holdout, so that the own models are scored")
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::Usage(format!("{what} needs a score of the global weights, but {stays}; {remedy}")))
 }

@@ -9,6 +9,7 @@ use std::{
 use fedpipe_data::{Dealt, counted};
 use fedpipe_protocol::Layout;
 use fedpipe_record::{
+    build::Build,
     checkpoint::{Checkpoint, Refused},
     client_state,
     digest::bytes_sha256,
@@ -278,6 +279,7 @@ impl Point {
         Line::Resumed {
             round: self.round(),
             cut_lines: self.cut_lines,
+            build: Some(Build::of_this_program()),
             cpu: Cpu::of_this_machine(),
             forced: Cow::Borrowed(&self.forced),
             experiment: is_forced.then_some(Cow::Borrowed(forced)),

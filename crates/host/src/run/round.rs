@@ -63,7 +63,8 @@ pub(super) struct RoundResult {
     pub(super) output: Arc<Vec<f32>>,
     /// The server's state after the round.
     pub(super) server: Slots,
-    pub(super) score: TestScore,
+    /// The score of the output; `None` if tensors stay with the clients.
+    pub(super) score: Option<TestScore>,
     pub(super) client_scores: RoundScores,
 }
 
@@ -122,10 +123,12 @@ impl ActiveRun<'_> {
         let at = timeline.now();
         let output = Arc::clone(self.context.experiment.strategy.output(&weights, &server));
         let score = self.score(round, &updates, &output)?;
-        timeline.end_phase(at, "evaluate", round);
+        if score.is_some() {
+            timeline.end_phase(at, "evaluate", round);
+        }
         let at = timeline.now();
         let client_scores = self.score_clients(round, &updates, &output)?;
-        if client_scores.held_out.is_some() || client_scores.new_clients.is_some() {
+        if client_scores.is_some() {
             timeline.end_phase(at, "score clients", round);
         }
         let experiment = self.context.experiment;

@@ -228,9 +228,9 @@ impl RunState {
         let is_other = !Arc::ptr_eq(&result.output, &result.weights);
         let round = Round {
             round,
-            accuracy: result.score.accuracy,
-            regression: result.score.regression,
-            loss: result.score.loss,
+            accuracy: result.score.and_then(|score| score.accuracy),
+            regression: result.score.and_then(|score| score.regression),
+            loss: result.score.map(|score| score.loss),
             held_out: result.client_scores.held_out.clone(),
             personal: result.client_scores.personal.clone(),
             new_clients: result.client_scores.new_clients.clone(),
@@ -268,14 +268,21 @@ impl RunState {
         self.recorded = position.clone();
     }
 
-    /// Returns the result of the run.
-    pub(super) fn summary(&self, experiment: &Experiment, model: &str, stop: Stop, wall: Duration) -> Summary {
+    /// Returns the result of the run with this model, of which the named tensors stay with the clients.
+    pub(super) fn summary(
+        &self,
+        experiment: &Experiment,
+        (model, local_tensors): (&str, Vec<String>),
+        stop: Stop,
+        wall: Duration,
+    ) -> Summary {
         let facts = RunFacts {
             model,
             dataset: &self.dataset,
             target: &self.target,
             initial: self.initial,
             by_class: self.by_class.clone(),
+            local_tensors,
             weights_sha256: weights_sha256(self.output(experiment)),
             wall_seconds: wall.into(),
             failures: self.failures,

@@ -7,6 +7,7 @@ use fedpipe_protocol::FailureKind;
 
 use super::*;
 use crate::{
+    build::Build,
     cause::Cause,
     crash::{ClientCrash, Consequence, Crash},
     epochs::Epochs,
@@ -27,12 +28,17 @@ fn resumed(round: u64, experiment: Option<Experiment>, dylib: Option<&str>) -> L
     Line::Resumed {
         round,
         cut_lines: 0,
+        build: Some(build("2")),
         cpu: Cpu::of_this_machine(),
         forced: Cow::Borrowed(&[]),
         data: experiment.as_ref().map(|_| Cow::Owned(data)),
         experiment: experiment.map(Cow::Owned),
         program: program.map(Cow::Owned),
     }
+}
+
+fn build(version: &str) -> Build {
+    Build { fedpipe: version.into(), build: None }
 }
 
 fn program(dylib: &str) -> CodeIdentity {
@@ -58,11 +64,7 @@ fn started() -> [Line<'static>; 3] {
         sample: false,
     };
     [
-        Line::Started {
-            fedpipe: "0".into(),
-            cpu: Cpu::of_this_machine(),
-            experiment: Cow::Owned(Experiment::default()),
-        },
+        Line::Started { build: build("1"), cpu: Cpu::of_this_machine(), experiment: Cow::Owned(Experiment::default()) },
         Line::Dealt {
             dataset: Cow::Owned(dataset),
             sizes: vec![1; 4].into(),

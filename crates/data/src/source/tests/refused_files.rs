@@ -14,13 +14,17 @@ fn refused_tables() -> Vec<Refused> {
         (files, "t.csv", Reading { test_data: Some("u.csv".into()), ..by_label("y") }, words)
     };
     vec![
-        table("a,b\n1,0\n,1\n", "b", &["t.csv has no value in row 1, column a"]),
-        table("a,b\n1,0\n2,NaN\n", "b", &["no value (\"NaN\") in row 1, column b"]),
-        table("a,b\n1,0\nred,1\n", "b", &["\"red\" in row 1, column a", "encode the column"]),
-        table("a;b\n1;0\n0,84;1\n", "b", &["\"0,84\" in row 1, column a", "write a decimal point: 0.84"]),
-        table("a,b\n1,0\n1e39,1\n", "b", &["\"1e39\" in row 1, column a"]),
-        table("a,b\n1,0\n2\n", "b", &["row 1 (rows count from 0) has 1 cell, and the first line 2"]),
-        table("a,b\n1,0.5\n2,1\n", "b", &["the label 0.5 at row 0", "--target real"]),
+        table("a,b\n1,0\n,1\n", "b", &["t.csv has no value in row 2 below the names, column a"]),
+        table("a,b\n1,0\n2,NaN\n", "b", &["no value (\"NaN\") in row 2 below the names, column b"]),
+        table("a,b\n1,0\nred,1\n", "b", &["\"red\" in row 2 below the names, column a", "encode the column"]),
+        table(
+            "a;b\n1;0\n0,84;1\n",
+            "b",
+            &["\"0,84\" in row 2 below the names, column a", "write a decimal point: 0.84"],
+        ),
+        table("a,b\n1,0\n1e39,1\n", "b", &["\"1e39\" in row 2 below the names, column a"]),
+        table("a,b\n1,0\n2\n", "b", &["row 2 below the names has 1 cell, and the first line 2"]),
+        table("a,b\n1,0.5\n2,1\n", "b", &["the label 0.5 at row 1 below the names", "--target real"]),
         table("a,b\n1,0\n2,1\n", "c", &["no column c", "--label and one of a, b"]),
         table("a,a,b\n1,0,1\n", "b", &["two columns a"]),
         table("b\n1\n", "b", &["no column left for the features"]),
@@ -43,7 +47,7 @@ fn refused_tables() -> Vec<Refused> {
         beside("x,y\n1,a\n2,b\n", &["u.csv has the same content as --data; give another file"]),
         (vec![("t.csv.gz", b"<html>".to_vec())], "t.csv.gz", by_label("y"), &["is no gzip file"]),
         beside("z,y\n1,a\n", &["u.csv has the columns z, y", "training set has x, y"]),
-        beside("x,y\n1,c\n", &["u.csv has the class \"c\" at row 0", "no training example"]),
+        beside("x,y\n1,c\n", &["u.csv has the class \"c\" at row 1 below the names", "no training example"]),
         (vec![("t.parquet", b"PAR1".to_vec())], "t.parquet", by_label("y"), &["cannot be read as a Parquet file"]),
     ]
 }

@@ -59,19 +59,22 @@ fn a_table_that_is_no_plain_one_is_refused() {
         (",x,y\n0,1,a\n1,2,b\n", &["no name for column 0", "index=False"]),
         ("5.1,0.2,y\n4.9,0.3,b\n", &["begins with the values 5.1, 0.2, y", "first line"]),
         ("", &["has no rows"]),
-        ("x,y\n1,\"a\n2,b\n3,c\n", &["a line break in row 0, column y", "close the quote"]),
+        ("x,y\n1,\"a\n2,b\n3,c\n", &["a line break in row 1 below the names, column y", "close the quote"]),
         ("PK\u{3}\u{4}x,y", &["is a zip file", "export it as CSV"]),
-        ("x,y\r\n1,a\r\n2\r\n", &["row 1 (rows count from 0) has 1 cell"]),
-        ("x,y\n1,a\n2,<NA>\n", &["no value (\"<NA>\") in row 1, column y"]),
-        ("x,y\n?,a\n2,b\n", &["no value (\"?\") in row 0, column x"]),
-        ("x,y\n1;5,a\n2,b\n", &["\"1;5\" in row 0, column x"]),
-        ("x,y\n1,0\n2,-1.5\n", &["the label -1.5 at row 1"]),
+        ("x,y\r\n1,a\r\n2\r\n", &["row 2 below the names has 1 cell"]),
+        ("x,y\n1,a\n2,<NA>\n", &["no value (\"<NA>\") in row 2 below the names, column y"]),
+        ("x,y\n?,a\n2,b\n", &["no value (\"?\") in row 1 below the names, column x"]),
+        ("x,y\n1;5,a\n2,b\n", &["\"1;5\" in row 1 below the names, column x"]),
+        ("x,y\n1,0\n2,-1.5\n", &["the label -1.5 at row 2 below the names"]),
     ];
     for (text, words) in cases {
         assert_says(&table(text).unwrap_err(), words);
     }
     let latin = b"x,y\n1,caf\xe9\n".to_vec();
-    assert_says(&load(&vec![("t.csv", latin)], "t.csv", &split(by_label("y"))).unwrap_err(), &["row 0", "as UTF-8"]);
+    assert_says(
+        &load(&vec![("t.csv", latin)], "t.csv", &split(by_label("y"))).unwrap_err(),
+        &["row 1 below the names", "as UTF-8"],
+    );
     let cut = gzip(b"x,y\n1,0\n2,1\n")[..20].to_vec();
     let reading = split(by_label("y"));
     assert_says(
@@ -85,7 +88,10 @@ fn a_table_that_is_no_plain_one_is_refused() {
     assert_says(&load(&whole, "", &second).unwrap_err(), &["is a directory", "leave out --test-data"]);
     let beside = vec![("a.csv", b"x,y\n1,0\n2,1\n".to_vec()), ("b.csv", b"x,y\n3,cow\n".to_vec())];
     let reading = Reading { test_data: Some("b.csv".into()), ..by_label("y") };
-    assert_says(&load(&beside, "a.csv", &reading).unwrap_err(), &["b.csv has the class \"cow\" at row 0"]);
+    assert_says(
+        &load(&beside, "a.csv", &reading).unwrap_err(),
+        &["b.csv has the class \"cow\" at row 1 below the names"],
+    );
 }
 
 #[test]
@@ -123,12 +129,21 @@ fn parquet_has_the_names_of_labels_and_all_digits_of_clients() {
 #[test]
 fn parquet_columns_that_are_no_values_are_refused_with_row_and_column() {
     let odd = include_bytes!("../testdata/odd.parquet");
-    assert_says(&parquet(odd, split(by_label("x"))).unwrap_err(), &["[0.5, 0.5", "… in row 0, column list", "cast"]);
+    assert_says(
+        &parquet(odd, split(by_label("x"))).unwrap_err(),
+        &["[0.5, 0.5", "… in row 1 below the names, column list", "cast"],
+    );
     let bytes = include_bytes!("../testdata/bytes.parquet");
-    assert_says(&parquet(bytes, split(by_label("raw"))).unwrap_err(), &["bytes in row 0, column raw"]);
-    assert_says(&parquet(bytes, split(by_label("x"))).unwrap_err(), &["\"red\" in row 0, column colour", "encode"]);
+    assert_says(&parquet(bytes, split(by_label("raw"))).unwrap_err(), &["bytes in row 1 below the names, column raw"]);
+    assert_says(
+        &parquet(bytes, split(by_label("x"))).unwrap_err(),
+        &["\"red\" in row 1 below the names, column colour", "encode"],
+    );
     let gap = include_bytes!("../testdata/gap.parquet");
-    assert_says(&parquet(gap, split(by_label("colour"))).unwrap_err(), &["no value in row 1, column gap"]);
+    assert_says(
+        &parquet(gap, split(by_label("colour"))).unwrap_err(),
+        &["no value in row 2 below the names, column gap"],
+    );
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn a_crash_before_the_weights_are_known_is_counted_and_another_process_is_asked(
     let stage = Stage::new(experiment());
     stage.begin(script, |run| {
         assert_eq!(run.state.weights()[..], [3.0, 4.0]);
-        let summary = run.state.summary(&stage.experiment, "m", Stop::Rounds, Duration::ZERO);
+        let summary = run.state.summary(&stage.experiment, ("m", Vec::new()), Stop::Rounds, Duration::ZERO);
         assert_eq!((summary.failures, stage.history().failures), (1, 1));
     });
 }

@@ -189,7 +189,7 @@ fn a_round_without_a_client_leaves_the_weights_and_the_state_and_is_recorded() {
         let history = stage.history();
         let line = &history.rounds[0];
         assert_eq!((line.clients, line.failed, line.participants.len(), line.bytes_sent), (0, 0, 0, 0));
-        assert!(line.update_norms.is_empty() && line.training_loss.is_none() && line.loss.get() > 0.0);
+        assert!(line.update_norms.is_empty() && line.training_loss.is_none() && line.loss.unwrap().get() > 0.0);
     });
 }
 

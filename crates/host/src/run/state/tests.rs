@@ -53,7 +53,7 @@ fn result(clients: &[u32], of: u32, weights: &[f32]) -> RoundResult {
         weights: Arc::clone(&new),
         output: new,
         server: Slots::from_iter([("m", Slot::F32(Arc::new(weights.to_vec())))]),
-        score: TestScore { loss: finite(0.25), accuracy: Some(finite(0.75)), regression: None },
+        score: Some(TestScore { loss: finite(0.25), accuracy: Some(finite(0.75)), regression: None }),
         client_scores: RoundScores::default(),
     }
 }
@@ -133,7 +133,8 @@ fn a_run_has_converged_after_three_rounds_at_rest() {
 fn the_summary_counts_all_crashes_and_tells_of_the_last_round() {
     let mut state = state(0.1);
     state.count_crash();
-    let summary = |state: &RunState| state.summary(&Experiment::default(), "m", Stop::Rounds, Duration::ZERO);
+    let summary =
+        |state: &RunState| state.summary(&Experiment::default(), ("m", Vec::new()), Stop::Rounds, Duration::ZERO);
     let before = summary(&state);
     assert_eq!((before.rounds, before.accuracy, before.failures, before.loss_fell), (0, None, 3, None));
     assert_eq!(before.weights_sha256, weights_sha256(&[1.0, 1.0]));

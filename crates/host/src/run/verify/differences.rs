@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use fedpipe_data::{DatasetInfo, counted};
 use fedpipe_record::{history::DealtLine, round_line::Round};
+use serde::Serialize;
 
 use super::scores;
 
@@ -74,9 +75,21 @@ pub(super) fn round_difference(
         .or_else(|| unequal(&at("the virtual seconds are"), &recorded.virtual_seconds, &now.virtual_seconds))
 }
 
-/// Returns a sentence about two values that differ.
-pub(super) fn unequal<T: PartialEq + std::fmt::Debug>(what: &str, recorded: &T, now: &T) -> Option<String> {
-    (recorded != now).then(|| format!("{what} {now:?} here, and {recorded:?} in the ledger"))
+/// Returns a sentence about two values that differ, each on a line of its own.
+pub(super) fn unequal<T: PartialEq + Serialize>(what: &str, recorded: &T, now: &T) -> Option<String> {
+    (recorded != now)
+        .then(|| format!("{what}\n  here:           {}\n  in the ledger:  {}", shown(now), shown(recorded)))
+}
+
+/// Returns a value as the ledger has it. The end of a long one is left out.
+pub(super) fn shown(value: &impl Serialize) -> String {
+    const MOST: usize = 200;
+    let text = serde_json::to_string(value).unwrap_or_default();
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{} …", &text[..end]),
+        None if text == "null" => "none".to_owned(),
+        None => text,
+    }
 }
 
 #[cfg(test)]
@@ -150,7 +163,7 @@ mod tests {
         let finite = |number: f64| Finite::try_from(number).unwrap();
         let recorded = Round {
             accuracy: Some(finite(0.5)),
-            loss: finite(1.0),
+            loss: Some(finite(1.0)),
             training_loss: Some(finite(1.0)),
             clients: 4,
             weights_sha256: "w".into(),
@@ -173,7 +186,7 @@ mod tests {
             ("the server's state is", Round { server_sha256: Some("s".into()), ..recorded.clone() }),
             ("the accuracy is", Round { accuracy: Some(finite(0.6)), ..recorded.clone() }),
             ("the errors are", Round { regression: Some(errors), ..recorded.clone() }),
-            ("the test loss is", Round { loss: finite(2.0), ..recorded.clone() }),
+            ("the test loss is", Round { loss: Some(finite(2.0)), ..recorded.clone() }),
             ("the scored weights are", Round { output_sha256: Some("o".into()), ..recorded.clone() }),
             ("the training loss is", Round { training_loss: Some(finite(2.0)), ..recorded.clone() }),
             ("the change of the weights is", Round { weights_change: Some(finite(0.1)), ..recorded.clone() }),

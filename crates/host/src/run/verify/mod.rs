@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use fedpipe_data::counted;
 use fedpipe_protocol::Level;
 use fedpipe_record::{
+    build::Build,
     by_class::ByClass,
     experiment::Experiment,
     history::{History, ReadyLine},
@@ -45,6 +46,8 @@ pub struct Verification {
     pub compared: u64,
     /// The result.
     pub outcome: Outcome,
+    /// The builds that made the run, but for this one.
+    pub other_builds: Vec<Build>,
 }
 
 /// The result of a verification.
@@ -52,7 +55,7 @@ pub struct Verification {
 pub enum Outcome {
     /// All that the run vouches for is the same. It does not vouch for the matters named here, a phrase each.
     Same(Vec<String>),
-    /// The first difference, a sentence.
+    /// The first difference: a sentence, of which lines that begin with two spaces have the values.
     Differs(String),
     /// A signal stopped the verification.
     Stopped(i32),
@@ -100,7 +103,8 @@ pub fn verify(request: &VerifyRequest<'_>, control: &Control, observer: &mut dyn
         }
         Err(error) => return Err(error),
     };
-    Ok(Verification { rounds, compared: repeat.compared, outcome })
+    let other_builds = history.other_builds(&Build::of_this_program());
+    Ok(Verification { rounds, compared: repeat.compared, outcome, other_builds })
 }
 
 /// Refuses a run that cannot be repeated here.
@@ -273,6 +277,11 @@ impl Repeat<'_> {
                     .or_else(|| unequal("the errors of the initial weights are", &score.regression, &now.regression))
             }
             // A stretch before the last one may have other weights.
+            // A stretch before the last one may have had another strategy.
+            Event::Finished(now) if stretch + 1 == self.history.stretches.len() => {
+                let recorded = self.history.finished.as_ref()?;
+                unequal("the tensors that stay with each client are", &recorded.local_tensors, &now.local_tensors)
+            }
             Event::ByClass(now) if stretch + 1 == self.history.stretches.len() => self.compare_classes(now),
             _ => None,
         }

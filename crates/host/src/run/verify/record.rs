@@ -1,6 +1,6 @@
 //! Compares the files of a run with its ledger, without running anything.
 
-use std::{io, path::Path};
+use std::{collections::BTreeSet, io, path::Path};
 
 use fedpipe_data::counted;
 use fedpipe_record::{
@@ -16,7 +16,9 @@ use fedpipe_record::{
     target::TargetScore,
 };
 use fedpipe_strategy::convergence::Convergence;
+use serde_json::{Map, Value};
 
+use super::differences::shown;
 use crate::error::{Error, Result};
 
 /// The first difference between the ledger and the other files of the run in `directory`, a sentence.
@@ -215,12 +217,28 @@ fn summary(directory: &Path, history: &History) -> Result<Option<String>> {
         (Some(_), _, None) => return differs("has an end that the ledger lacks"),
     };
     let expected = expected(result, stretch, history);
-    let same = expected.as_ref() == Some(result);
-    let shown = |summary: &Summary| serde_json::to_string(summary).unwrap_or_default();
-    Ok((!same).then(|| {
-        let expected = expected.as_ref().map_or("none".into(), shown);
-        format!("the result does not follow from the ledger's lines: {}, which say {expected}", shown(result))
-    }))
+    let does_not_follow = "the result does not follow from the ledger's lines";
+    Ok(match expected {
+        Some(expected) if expected == *result => None,
+        Some(expected) => Some(format!("{does_not_follow}{}", numbers_that_differ(result, &expected))),
+        None => Some(format!("{does_not_follow}, with which no run ends so: {}", shown(&result.stopped))),
+    })
+}
+
+/// Returns the numbers of a result that are not those that follow from the lines, a line each.
+fn numbers_that_differ(result: &Summary, expected: &Summary) -> String {
+    let object = |summary: &Summary| match serde_json::to_value(summary) {
+        Ok(Value::Object(object)) => object,
+        _ => Map::new(),
+    };
+    let (stated, expected) = (object(result), object(expected));
+    let keys: BTreeSet<&String> = stated.keys().chain(expected.keys()).collect();
+    let line = |key: &String| {
+        let [stated, expected] = [&stated, &expected].map(|object| object.get(key));
+        let is_other = stated != expected;
+        is_other.then(|| format!("\n  {key} is {}, and the lines say {}", shown(&stated), shown(&expected)))
+    };
+    keys.into_iter().filter_map(line).collect()
 }
 
 /// Returns the summary that follows from the lines of the ledger. It takes from `result` what no line says.
@@ -233,6 +251,8 @@ fn expected(result: &Summary, stretch: &Stretch, history: &History) -> Option<Su
         target: &dealt.dataset.target,
         initial: history.initial,
         by_class: history.by_class.clone(),
+        // They are compared when the run is repeated.
+        local_tensors: result.local_tensors.clone(),
         weights_sha256: weights_sha256.to_owned(),
         wall_seconds: result.wall_seconds,
         // Without the last line, the ledger also lacks the crashes of the round that was stopped.

@@ -69,7 +69,7 @@ mod tests {
         let difference = |recorded, now| of_clients("the scores", &recorded, &now, &|_| false);
         assert_eq!(difference(scores(3, 1), scores(3, 1)), None);
         let why = difference(scores(3, 1), scores(3, 2)).unwrap();
-        assert!(why.starts_with("the scores of client 2 are Some((3, Some(2), "), "{why}");
+        assert!(why.starts_with("the scores of client 2 are\n  here:           [3,2,"), "{why}");
         assert!(difference(scores(2, 1), None).unwrap().ends_with("are missing here"));
         let mut edited = scores(3, 1).unwrap();
         edited.loss.mean = Finite::ZERO;
@@ -96,7 +96,7 @@ mod tests {
         let scores = |hits| ByClass::new(&[3, 1, 0, hits], 2, None);
         assert_eq!(of_classes(&scores(2), &scores(2)), None);
         let why = of_classes(&scores(2), &scores(3)).unwrap();
-        assert_eq!(why, "the predictions for class 1 are [0, 3] here, and [0, 2] in the ledger");
+        assert_eq!(why, "the predictions for class 1 are\n  here:           [0,3]\n  in the ledger:  [0,2]");
         let edited = ByClass { auc: Some(scores(2).macro_f1), ..scores(2) };
         assert!(of_classes(&edited, &scores(2)).unwrap().contains("do not follow from the predictions"));
     }
