@@ -157,10 +157,9 @@ fn target_note(runs: &[&RunOverview]) -> Option<String> {
         [one] => format!("the target is {one}"),
         many => format!("the targets are {}", many.join(", ")),
     };
-    let reached = times().filter(|time| time.round.is_some()).count();
-    let missed =
-        format!("; {reached} of {} reached it, and a time to it is the mean over those", counted(runs.len(), "run"));
-    Some(if reached < runs.len() { note + &missed } else { note })
+    let (all, reached) = (times().count(), times().filter(|time| time.round.is_some()).count());
+    let missed = format!("; {reached} of {} reached it, and a time to it is the mean over those", counted(all, "run"));
+    Some(if reached < all { note + &missed } else { note })
 }
 
 pub(crate) fn head(measure: Measure) -> &'static str {
