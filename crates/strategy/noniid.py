@@ -61,7 +61,8 @@ def strategies(study, tiny):
             rate = max(zip(rates, choice), key=lambda pair: 0 if diverged(pair[1]) else pair[1]["accuracy"])[0]
             rows = study.rows(folder(name, partition), {**experiment, "local.lr": rate}, {"seed": seeds})
             if any(map(diverged, rows)):
-                print(f"{name}, {partition}, learning rate {rate}: {sum(map(diverged, rows))} runs diverged, and count with their last accuracy")
+                count = f"{sum(map(diverged, rows))} of {len(rows)} runs diverged"
+                print(f"{name}, {partition}, learning rate {rate}: {count}, and count with their last accuracy")
             found[partition, name] = ([100 * row["accuracy"] for row in rows], rate)
     print(f"`mlp`, {len(seeds)} seeds, accuracy in % after {common['rounds']} rounds, and the learning rate")
     lines = [[partition, *(spread(*found[partition, name]) for name in names)] for partition in partitions]
