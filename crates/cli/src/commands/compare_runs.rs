@@ -43,7 +43,8 @@ pub(crate) fn compare_runs(args: &CompareArgs) -> Result<ExitCode> {
     let lines = [group_lines(&comparison, measure), test_lines(&comparison, measure)].concat();
     print_result(lines.join("\n"))?;
     draw(&args.picture, &comparison, (measure, axis))?;
-    print_result(format_args!("the picture, by {}, is in {}", axis.name(), args.picture.display()))?;
+    let by = if axis == CurveAxis::Round { String::new() } else { format!(", by {},", axis.name()) };
+    print_result(format_args!("the picture{by} is in {}", args.picture.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 
