@@ -224,7 +224,7 @@ mod tests {
         assert!("sgd:beta1=1".parse::<LocalOptimiser>().unwrap_err().to_string().contains("momentum, weight-decay"));
         let cases = [
             ("sgd:momentum=1.5", "momentum=1.5; give a number of at least 0 and below 1"),
-            ("sgd:momentum=nan", "momentum=NaN; give a number of at least 0 and below 1"),
+            ("sgd:momentum=nan", "momentum=nan; give a number of at least 0 and below 1"),
             ("sgd:weight-decay=-1", "weight-decay=-1; give a number of at least 0"),
             ("sgd:weight-decay=inf", "weight-decay=inf; give a number of at least 0"),
             ("sgd:weight-decay=1e300", "give a number of at least 0"),

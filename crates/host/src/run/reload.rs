@@ -114,6 +114,8 @@ mod tests {
     fn a_reload_is_refused_if_no_host_runs_in_the_directory() {
         let folder = tempfile::tempdir().unwrap();
         let refusal = || request_reload(folder.path()).unwrap_err();
+        assert!(matches!(refusal(), Error::Output(_)), "there is no run");
+        fs::write(folder.path().join(names::LEDGER), "").unwrap();
         assert!(matches!(refusal(), Error::Usage(_)), "there is no lock");
         fs::write(folder.path().join(names::LOCK), "1\n").unwrap();
         assert!(refusal().to_string().starts_with("no run is under way in "), "nobody holds the lock");

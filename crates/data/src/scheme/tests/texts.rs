@@ -29,7 +29,7 @@ fn a_text_that_is_no_scheme_is_refused_with_the_known_ones() {
         ("dirichlet:0.3,min-size=1", &["0.3", "key=value"]),
         ("dirichlet:-1", &["-1", "above 0"]),
         ("dirichlet:0", &["alpha=0", "above 0"]),
-        ("dirichlet:nan", &["alpha=NaN", "above 0"]),
+        ("dirichlet:nan", &["alpha=nan", "above 0"]),
         ("dirichlet:inf", &["alpha=inf", "above 0"]),
         ("dirichlet:alpha=1,balance=yes", &["balance=yes", "true or false"]),
         ("dirichlet:alpha=1,min-size=0", &["min-size"]),
