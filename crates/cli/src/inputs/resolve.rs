@@ -219,16 +219,22 @@ fn read_table(path: &Path) -> Result<Table> {
 }
 
 /// Refuses a key that was given and changes nothing in this experiment: by a flag, by `--set`, or by a `file` with
-/// another value than the default.
+/// another value than the default. A flag may leave a key of the file without effect, since flags replace what the file
+/// says.
 fn refuse_without_effect(args: &RunArgs, file: Option<&Table>, experiment: &Experiment) -> Result<()> {
     let paths = |(path, _): &(String, String)| key_at(path);
     let given: Vec<ExperimentKey> = args.experiment.keys().cloned().chain(args.set.iter().filter_map(paths)).collect();
     let default = Table::try_from(Experiment::default()).unwrap_or_default();
     // The baseline `centralised` leaves out what the file says about the clients of a federation.
     let file = file.filter(|_| !experiment.strategy.is_centralised());
-    let written = |key: &ExperimentKey| {
-        let value = file.and_then(|file| key.find(file));
-        value.is_some_and(|value| Some(value) != key.find(&default))
+    let alone = file.and_then(|file| Experiment::deserialize_from(file.clone()).ok());
+    let idle_in_file = alone.map_or_else(Vec::new, |of_file| of_file.idle_keys());
+    let keys = Experiment::keys();
+    let is_written = |flag: &str| {
+        let key = keys.iter().find(|key| key.id() == flag);
+        let (value, default) =
+            key.map_or((None, None), |key| (file.and_then(|file| key.find(file)), key.find(&default)));
+        value.is_some() && value != default
     };
     let has = |flag: &str| given.iter().any(|key| key.id() == flag);
     let mut idle = experiment.idle_keys();
@@ -236,10 +242,10 @@ fn refuse_without_effect(args: &RunArgs, file: Option<&Table>, experiment: &Expe
     let nodes = "clients elsewhere (--over), which their own machines confine (fedpipe serve)";
     let limits = ["memory-limit", "cpu-limit"].into_iter().filter(|limit| args.over.is_some() && has(limit));
     idle.extend(limits.map(|limit| (limit, nodes.to_owned())));
-    let keys = Experiment::keys();
-    let is_given = |flag: &str| has(flag) || keys.iter().any(|key| key.id() == flag && written(key));
+    let is_given =
+        |flag: &str| has(flag) || is_written(flag) && idle_in_file.iter().any(|(of_file, _)| *of_file == flag);
     let Some((flag, run)) = idle.iter().find(|(flag, _)| is_given(flag)) else { return Ok(()) };
-    let is_limit = *flag == "rounds" && !is_given("max-rounds");
+    let is_limit = *flag == "rounds" && !has("max-rounds") && !is_written("max-rounds");
     let remedy = if is_limit { format!("give --max-rounds {}", experiment.rounds) } else { "leave it out".to_owned() };
     let why = format!("--{flag} has no effect on {run}; {remedy}");
     match &args.config {

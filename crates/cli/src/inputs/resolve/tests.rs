@@ -268,8 +268,11 @@ fn a_file_with_defaults_alone_has_no_key_without_effect() {
     let all = fedpipe_record::experiment_text::commented().unwrap();
     resolved(&all, "").unwrap();
     resolved(&all, " --until-converged --sample poisson:0.1").unwrap();
-    let why = resolved("format = 2\nrounds = 7", " --until-converged").unwrap_err().to_string();
+    let why = resolved("format = 2\nrounds = 7\nuntil-converged = true", "").unwrap_err().to_string();
     assert!(why.starts_with("cannot use ") && why.ends_with("or --until; give --max-rounds 7"), "{why}");
+    // A flag replaces what a file says.
+    assert!(resolved("format = 2\nrounds = 7", " --until-converged").unwrap().until_converged);
+    resolved("format = 2\nclients.fraction = 0.5", " --sample poisson:0.1").unwrap();
     resolved("format = 2\nevaluation.fine-tune = 3", " --holdout 0.2").unwrap();
     let federated = "format = 2\nlocal.uneven = 'uniform:least=1'\nlocal.epochs = 2\ntime.clock = 'constant'";
     assert!(resolved(federated, " --strategy centralised").unwrap().time.clock.is_none());
