@@ -22,8 +22,8 @@ pub(crate) struct SortedColumns {
 }
 
 impl SortedColumns {
-    /// Returns the network for so many rows. It places the values of these ranks, from 0, and leaves out the comparisons
-    /// on which none of them depends: the other rows have any values.
+    /// Returns the network for so many rows. It places the values of these ranks, from 0, and leaves out the
+    /// comparisons on which none of them depends: the other rows have any values.
     pub(crate) fn new(count: usize, ranks: Range<usize>) -> Self {
         let mut pairs = Vec::new();
         let top = count.next_power_of_two() / 2;

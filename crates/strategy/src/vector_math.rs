@@ -35,9 +35,9 @@ pub trait Math {
     /// The lengths differ.
     fn squared_distance(&self, a: &[f32], b: &[f32]) -> f64;
 
-    /// Returns the squared distances of all pairs, by which a rule selects: the sums of [`squared_distances_of_part`] over
-    /// the parts of [`PART`] values, in their order. Their relative error is below 10⁻⁵, and differences below 2⁻⁷⁵ count
-    /// as 0.
+    /// Returns the squared distances of all pairs, by which a rule selects: the sums of [`squared_distances_of_part`]
+    /// over the parts of [`PART`] values, in their order. Their relative error is below 10⁻⁵, and differences below
+    /// 2⁻⁷⁵ count as 0.
     ///
     /// # Panics
     /// As for [`Math::combine`].
@@ -164,8 +164,8 @@ fn set_lanes(Strip(one): &Strip, others: &[Strip], lanes: &mut [[f32; PAIR_LANES
 
 /// Adds the sum of the lanes of each pair to the sum of the pair.
 ///
-/// Compiled apart from [`set_lanes`] and for each CPU: the compiler would sum several pairs at once and gather their lanes
-/// from memory, which takes ten times as long.
+/// Compiled apart, and without the wide vectors of [`set_lanes`]: with them the compiler gathers the lanes of several
+/// pairs from memory, which takes ten times as long.
 #[inline(never)]
 fn add_lanes(lanes: &[[f32; PAIR_LANES]], sums: &mut [f64]) {
     for (lanes, sum) in lanes.iter().zip(sums) {

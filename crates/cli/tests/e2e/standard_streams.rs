@@ -57,7 +57,7 @@ fn an_error_that_nobody_can_read_has_its_exit_code() {
         ("run logreg --data nonesuch", 4),
         ("run logreg --data sample --out run", 5),
         ("run logreg --data sample --clients 2001", 4),
-        ("run --resume nonesuch", 2),
+        ("run --resume nonesuch", 5),
         ("verify nonesuch", 5),
         ("reload run", 2),
         ("serve --model nonesuch --data nonesuch --socket s", 3),
