@@ -125,7 +125,7 @@ impl ExperimentKey {
         self.range.map(|range| range.wants)
     }
 
-    /// Reads the text of the flag as the value of `experiment.toml`. The range is for [`ExperimentKey::refusal`].
+    /// Reads the text of the flag as the value of `experiment.toml`. `ExperimentKey::refusal` checks the range.
     ///
     /// # Errors
     /// The values that are right.
