@@ -218,13 +218,14 @@ fn read_table(path: &Path) -> Result<Table> {
     Ok(table)
 }
 
-/// Refuses a key that was given and changes nothing in this experiment: by a flag, by `--set`, or by a `file` with
+/// Refuses a key that was given and changes nothing in this experiment: by a flag, or by `--set` or a `file` with
 /// another value than the default. A flag may leave a key of the file without effect, since flags replace what the file
-/// says.
+/// says. An app of Flower gives all keys by `--set`.
 fn refuse_without_effect(args: &RunArgs, file: Option<&Table>, experiment: &Experiment) -> Result<()> {
-    let paths = |(path, _): &(String, String)| key_at(path);
-    let given: Vec<ExperimentKey> = args.experiment.keys().cloned().chain(args.set.iter().filter_map(paths)).collect();
-    let default = Table::try_from(Experiment::default()).unwrap_or_default();
+    let [resolved, default] = [experiment, &Experiment::default()].map(|of| Table::try_from(of).unwrap_or_default());
+    let set = args.set.iter().filter_map(|(path, _)| key_at(path));
+    let set = set.filter(|key| key.find(&resolved) != key.find(&default));
+    let given: Vec<ExperimentKey> = args.experiment.keys().cloned().chain(set).collect();
     // The baseline `centralised` leaves out what the file says about the clients of a federation.
     let file = file.filter(|_| !experiment.strategy.is_centralised());
     let alone = file.and_then(|file| Experiment::deserialize_from(file.clone()).ok());

@@ -270,6 +270,11 @@ fn a_file_with_defaults_alone_has_no_key_without_effect() {
     resolved(&all, " --until-converged --sample poisson:0.1").unwrap();
     let why = resolved("format = 2\nrounds = 7\nuntil-converged = true", "").unwrap_err().to_string();
     assert!(why.starts_with("cannot use ") && why.ends_with("or --until; give --max-rounds 7"), "{why}");
+    // An app of Flower sets all keys.
+    let defaults =
+        " --set evaluation.clients=all --set evaluation.every=1 --set time.step-time=0.01 --set tolerance=0.02";
+    resolved("format = 2", defaults).unwrap();
+    resolved("format = 2", " --set evaluation.every=2").unwrap_err();
     // A flag replaces what a file says.
     assert!(resolved("format = 2\nrounds = 7", " --until-converged").unwrap().until_converged);
     resolved("format = 2\nclients.fraction = 0.5", " --sample poisson:0.1").unwrap();
