@@ -273,7 +273,7 @@ pub enum DataError {
 }
 
 /// Returns the place of a row in a file. The first row of a table is row 1, since its reader counts in a spreadsheet.
-/// That of an array is row 0, the index that a program gives to it.
+/// The first row of an array has the index 0, as in a program.
 pub(crate) fn row_of(path: &Path, row: usize) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let name = name.strip_suffix(".gz").unwrap_or(&name);

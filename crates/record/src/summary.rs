@@ -231,7 +231,7 @@ mod tests {
         assert_eq!(loss_fell(initial, Some(10), &[round(1.0)]), Some(false));
         assert_eq!(loss_fell(initial, Some(10), &[]), None);
         assert_eq!(loss_fell(None, Some(10), &[round(0.5)]), None);
-        // Where tensors stay with the clients, there is no test loss.
+        // There is no test loss where tensors stay with the clients.
         let unscored = Round { loss: None, accuracy: None, ..round(0.5) };
         assert_eq!(loss_fell(initial, Some(10), &[round(0.5), unscored]), None);
         // A guess among 10 classes has a loss of ln 10, and an accuracy of 0.1.

@@ -138,7 +138,7 @@ impl Group {
     }
 
     /// Returns the curve of a measure. It ends with the shortest run, since a mean over fewer runs is another one.
-    /// Where a run has no value, its value is on the line between its neighbours.
+    /// A value that a run lacks is on the line between its neighbours.
     pub fn curve(&self, measure: Measure, axis: CurveAxis) -> MeanCurve {
         let curves: Vec<Vec<(f64, f64)>> = self.runs.iter().map(|run| run.curve(measure, axis)).collect();
         let mut places: Vec<f64> = curves.iter().flatten().map(|point| point.0).collect();

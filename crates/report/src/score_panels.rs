@@ -92,7 +92,7 @@ impl TestNames {
     pub(crate) const OF_TEST_SET: Self =
         Self { accuracy: "test accuracy", r2: "test R2", rmse: "test RMSE", mae: "test MAE", loss: "test loss" };
 
-    /// Where each client has its own test examples, all of them are held out.
+    /// The names of the scores on held-out examples, which all test examples of a client are.
     const OF_CLIENTS: Self = Self {
         accuracy: "held-out accuracy",
         r2: "held-out R2",

@@ -197,7 +197,7 @@ impl RunDir {
         if matches!(error, Error::Usage(_) | Error::Model(_) | Error::Isolation(_) | Error::Data(_)) {
             let _ = fs::remove_dir_all(&self.path);
             if let Some(parent) = self.path.parent().filter(|_| self.made_parent) {
-                // Where another run has begun meanwhile, it is not empty and stays.
+                // The folder stays if another run has begun in it meanwhile.
                 let _ = fs::remove_dir(parent);
             }
         }
