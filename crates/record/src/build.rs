@@ -1,7 +1,8 @@
 //! The build of fedpipe that writes a record.
 
-use std::{fmt, fs::File, io, os::unix::fs::FileExt, sync::OnceLock};
+use std::{fmt, fs::File, sync::OnceLock};
 
+use object::{Object, ReadCache};
 use serde::{Deserialize, Serialize};
 
 /// The characters of an identifier that tell two builds apart.
@@ -21,7 +22,7 @@ impl Build {
     /// Returns the build of this process.
     pub fn of_this_program() -> Self {
         static IDENTIFIER: OnceLock<Option<String>> = OnceLock::new();
-        let read = || identifier(&File::open(std::env::current_exe().ok()?).ok()?).ok().flatten();
+        let read = || identifier(File::open(std::env::current_exe().ok()?).ok()?);
         Self { fedpipe: env!("CARGO_PKG_VERSION").to_owned(), build: IDENTIFIER.get_or_init(read).clone() }
     }
 }
@@ -36,83 +37,36 @@ impl fmt::Display for Build {
     }
 }
 
-/// Returns the identifier in a program of 64 bits: the note `NT_GNU_BUILD_ID` of its ELF file.
-fn identifier(program: &File) -> io::Result<Option<String>> {
-    const NOTE_SEGMENT: u64 = 4;
-    /// The bytes of a program header, and the most bytes of notes: those of an identifier are a few dozen.
-    const HEADER: u64 = 56;
-    const MOST: u64 = 1 << 16;
-    let mut header = [0; 64];
-    program.read_exact_at(&mut header, 0)?;
-    if header[..6] != *b"\x7fELF\x02\x01" {
-        return Ok(None);
-    }
-    for segment in 0..number(&header[56..58]) {
-        let mut fields = [0; HEADER as usize];
-        program.read_exact_at(&mut fields, number(&header[32..40]) + HEADER * segment)?;
-        let size = number(&fields[32..40]);
-        if number(&fields[..4]) == NOTE_SEGMENT && size <= MOST {
-            let mut notes = vec![0; size as usize];
-            program.read_exact_at(&mut notes, number(&fields[8..16]))?;
-            let found = build_note(&notes);
-            if found.is_some() {
-                return Ok(found);
-            }
-        }
-    }
-    Ok(None)
-}
-
-/// Returns the content of the note `NT_GNU_BUILD_ID` in hexadecimal. A note has the sizes of its name and its content,
-/// its type, the name and the content, each filled to 4 bytes.
-fn build_note(mut notes: &[u8]) -> Option<String> {
-    const BUILD_ID: u64 = 3;
-    loop {
-        let (sizes, rest) = notes.split_at_checked(12)?;
-        let [name_size, size, kind] = [0, 4, 8].map(|at| number(&sizes[at..at + 4]) as usize);
-        let (name, rest) = rest.split_at_checked(name_size.next_multiple_of(4))?;
-        if name.starts_with(b"GNU\0") && kind as u64 == BUILD_ID {
-            return Some(rest.get(..size)?.iter().map(|byte| format!("{byte:02x}")).collect());
-        }
-        notes = rest.split_at_checked(size.next_multiple_of(4))?.1;
-    }
-}
-
-/// Returns a little-endian number of at most 8 bytes.
-fn number(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+/// Returns the identifier of a program in hexadecimal; `None` for a file without one.
+fn identifier(program: File) -> Option<String> {
+    let bytes = ReadCache::new(program);
+    let found = object::File::parse(&bytes).ok()?.build_id().ok()??;
+    Some(found.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn note(name: &[u8], kind: u32, content: &[u8]) -> Vec<u8> {
-        let mut note: Vec<u8> =
-            [name.len() as u32, content.len() as u32, kind].iter().flat_map(|size| size.to_le_bytes()).collect();
-        for part in [name, content] {
-            note.extend(part);
-            note.resize(note.len().next_multiple_of(4), 0);
-        }
-        note
+    /// Looks for the note `NT_GNU_BUILD_ID` of the ELF file byte by byte: the sizes of its name and its content, its
+    /// type, the name and the content.
+    fn note_in(program: &[u8]) -> Option<String> {
+        let mut heads = program.windows(16).enumerate();
+        let (at, _) = heads.find(|(_, head)| {
+            head[..4] == *b"\x04\0\0\0" && head[5..8] == [0; 3] && head[8..] == *b"\x03\0\0\0GNU\0"
+        })?;
+        let size = usize::from(program[at + 4]);
+        Some(program[at + 16..at + 16 + size].iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     #[test]
-    fn the_identifier_is_found_among_the_notes() {
-        let other = note(b"GNU\0", 1, &[1; 6]);
-        let build = note(b"GNU\0", 3, &[0xab, 0x01, 0xff]);
-        assert_eq!(build_note(&[other.clone(), build.clone()].concat()).as_deref(), Some("ab01ff"));
-        assert_eq!(build_note(&other), None);
-        assert_eq!(build_note(&build[..17]), None, "a note that was cut");
-    }
-
-    #[test]
-    fn a_program_has_its_version_and_an_equal_identifier_each_time() {
-        let [first, second] = [(), ()].map(|()| Build::of_this_program());
-        assert_eq!((first.fedpipe.as_str(), &first), (env!("CARGO_PKG_VERSION"), &second));
+    fn a_program_has_its_version_and_the_identifier_in_its_file() {
+        let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        let build = Build { fedpipe: env!("CARGO_PKG_VERSION").to_owned(), build: note_in(&program) };
+        assert_eq!(Build::of_this_program(), build);
         let text = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(text.path(), [b'#'; 100]).unwrap();
-        assert_eq!(identifier(&File::open(text.path()).unwrap()).unwrap(), None);
+        assert_eq!(identifier(text.reopen().unwrap()), None);
     }
 
     #[test]
